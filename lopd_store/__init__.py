@@ -1,0 +1,1 @@
+"""The teacher signal of on-policy distillation as a versioned, verifiable artifact."""
