@@ -1,0 +1,259 @@
+"""Scoring with Hugging Face transformers: the reference engine, on a CPU or one GPU.
+
+The output layer is applied to response positions only, in blocks of rows and of vocabulary with
+a running logsumexp, so a float32 array of [tokens, vocabulary] never exists.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import transformers
+
+from lopd_store.engines.answers import RawAnswer, checked
+from lopd_store.engines.protocol import LOGPROBS_MODE, Floats, Sequences, refuse_unscorable
+from lopd_store.errors import EngineError, NotFoundError, UsageError
+
+DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+BATCH_TOKENS: Final = {"cpu": 2048, "cuda": 16384}
+BLOCK_ROWS: Final = 512
+BLOCK_VOCABULARY: Final = 16384  # 512 x 16384 float32 = 32 MiB, twice while exp is taken
+PROBE_TOLERANCE: Final = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}
+"""Nats; rounding of the blocked path. A forgotten logit transform is off by far more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The output layer: logits = cap(hidden @ weight.T + bias).
+
+    Attributes:
+        weight: [vocabulary, hidden], the model's dtype.
+        bias: [vocabulary] or None.
+        scale: logits are multiplied by it.
+        cap: logits become cap * tanh(logits / cap); None where the model has none.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    scale: float
+    cap: float | None
+
+    def logits(self, hidden: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Float32 logits [rows, last - first] of one block of the vocabulary."""
+        bias = None if self.bias is None else self.bias[first:last]
+        logits = torch.nn.functional.linear(hidden, self.weight[first:last], bias)
+        if self.scale != 1:
+            logits = logits * self.scale
+        if self.cap is not None:
+            logits = torch.tanh(logits / self.cap) * self.cap
+        return logits.float()
+
+    def logprobs(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """ln p of `targets` [rows] given `hidden` [rows, hidden], float32."""
+        blocks = zip(hidden.split(BLOCK_ROWS), targets.split(BLOCK_ROWS), strict=True)
+        return torch.cat([self._block_of_rows(*block) for block in blocks])
+
+    def _block_of_rows(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        total = torch.full(targets.shape, -torch.inf, device=hidden.device)
+        chosen = torch.zeros_like(total)
+        for first in range(0, self.weight.shape[0], BLOCK_VOCABULARY):
+            last = min(first + BLOCK_VOCABULARY, self.weight.shape[0])
+            logits = self.logits(hidden, first, last)
+            here = (targets >= first) & (targets < last)
+            column = (targets - first).clamp(0, last - first - 1).unsqueeze(1)
+            chosen = torch.where(here, logits.gather(1, column).squeeze(1), chosen)
+            total = torch.logaddexp(total, torch.logsumexp(logits, dim=1))
+        return chosen - total
+
+
+class TransformersScorer:
+    """A `Scorer` over `AutoModelForCausalLM`, local safetensors only, no code from the model.
+
+    Sequences are sorted by length, padded on the right and run under a token budget. No mask is
+    needed: a causal model's real tokens never see what stands to their right.
+
+    Raises:
+        NotFoundError: `model` is not a folder.
+        UsageError: a dtype, quantization or engine argument this engine does not have.
+        EngineError: the model does not load, or its logits are not what this engine computes.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        dtype: str = "auto",
+        device: str | None = None,
+        batch_tokens: int | None = None,
+    ) -> None:
+        if not Path(model).is_dir():
+            raise NotFoundError(f"expected a model folder, found none at {model}")
+        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._batch_tokens = batch_tokens or BATCH_TOKENS[self._device]
+        self._model: Any = _load(model, dtype, self._device)
+        self._config: Any = self._model.config.get_text_config()
+        self._dtype = str(self._model.dtype).removeprefix("torch.")
+        self._head = _head(self._model, self._config)
+        self._check_against_full_logits()
+
+    @property
+    def scoring(self) -> Mapping[str, Any]:
+        """Facts for the identity document."""
+        quantization = getattr(self._config, "quantization_config", None)
+        settings = {
+            "attention": str(self._config._attn_implementation),  # noqa: SLF001 - no public name
+            "batch_tokens": str(self._batch_tokens),
+            "block_rows": str(BLOCK_ROWS),
+            "block_vocabulary": str(BLOCK_VOCABULARY),
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        }
+        if self._device == "cuda":
+            settings["gpu"] = torch.cuda.get_device_name()
+        return {
+            "engine": "transformers",
+            "versions": {
+                "torch": str(torch.__version__),
+                "transformers": str(transformers.__version__),
+            },
+            "dtype": self._dtype,
+            "quantization": "none" if quantization is None else _quantization(quantization),
+            "device": self._device,
+            "logprobs_mode": LOGPROBS_MODE,
+            "tensor_parallel_size": 1,
+            "settings": settings,
+        }
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the model's vocabulary."""
+        return int(self._config.vocab_size)
+
+    @property
+    def max_tokens(self) -> int:
+        """The model's positions."""
+        return int(self._config.max_position_embeddings)
+
+    def score(self, sequences: Sequences) -> list[Floats]:
+        """Validated log-probs of every response, in order. Raises EngineError."""
+        if self._model is None:
+            raise EngineError("expected an open transformers engine, found a closed one")
+        refuse_unscorable(sequences, vocab_size=self.vocab_size, max_tokens=self.max_tokens)
+        answers: list[Floats] = [np.empty(0, np.float32)] * len(sequences)
+        for batch in _batches(sequences.lengths, self._batch_tokens):
+            for index, values in zip(batch, self._run(sequences, batch), strict=True):
+                response = sequences.ids(index)[sequences.prompt_lengths[index] :]
+                answers[index] = checked(
+                    RawAnswer(logprobs=values), response, sequence=index, engine="transformers"
+                )
+        return answers
+
+    def close(self) -> None:
+        """Free the model."""
+        self._model = self._head = None
+        if self._device == "cuda":
+            torch.cuda.empty_cache()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @torch.inference_mode()
+    def _run(self, sequences: Sequences, batch: list[int]) -> list[Floats]:
+        rows = [torch.from_numpy(sequences.ids(index)).long() for index in batch]
+        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self._device)
+        try:
+            return self._logprobs(padded, sequences, batch)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise EngineError(f"transformers failed on a batch of {padded.shape}: {error}") from error
+
+    def _logprobs(
+        self, padded: torch.Tensor, sequences: Sequences, batch: list[int]
+    ) -> list[Floats]:
+        hidden = self._model.base_model(input_ids=padded, use_cache=False).last_hidden_state
+        firsts = sequences.prompt_lengths[batch].tolist()
+        lasts = sequences.lengths[batch].tolist()
+        spans = list(zip(range(len(batch)), firsts, lasts, strict=True))
+        before = torch.cat([hidden[row, first - 1 : last - 1] for row, first, last in spans])
+        targets = torch.cat([padded[row, first:last] for row, first, last in spans])
+        if not len(targets):
+            return [np.empty(0, np.float32) for _ in batch]
+        flat = self._head.logprobs(before, targets).cpu().numpy()
+        return np.split(flat, np.cumsum([last - first for _, first, last in spans])[:-1])
+
+    @torch.inference_mode()
+    def _check_against_full_logits(self) -> None:
+        """A short padded probe must agree with the model's own logits."""
+        length = min(17, self.max_tokens)
+        ids = (torch.arange(length, device=self._device) * 7919 + 11) % self.vocab_size
+        batch = torch.stack([ids, torch.cat([ids[:5], ids.new_zeros(length - 5)])])
+        hidden = self._model.base_model(input_ids=batch, use_cache=False).last_hidden_state
+        for row, last in ((0, length), (1, 5)):
+            own = self._head.logprobs(hidden[row, : last - 1], batch[row, 1:last])
+            logits = self._model(input_ids=batch[row : row + 1, :last], use_cache=False).logits
+            full = logits[0, :-1].float().log_softmax(-1).gather(1, batch[row, 1:last, None])
+            off = float((own - full.squeeze(1)).abs().max())
+            if not off <= PROBE_TOLERANCE[self._dtype]:
+                raise EngineError(
+                    f"{type(self._model).__name__}: expected this engine to agree with the model's "
+                    f"own logits within {PROBE_TOLERANCE[self._dtype]} nats, found {off:.3g}: "
+                    "use the vllm engine for this architecture"
+                )
+
+
+def _load(model: str, dtype: str, device: str) -> Any:
+    if dtype != "auto" and dtype not in DTYPES:
+        raise UsageError(f"dtype: expected auto or one of {', '.join(DTYPES)}, found {dtype!r}")
+    try:
+        loaded = transformers.AutoModelForCausalLM.from_pretrained(
+            model,
+            dtype=DTYPES.get(dtype, dtype),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+        return loaded.to(device).eval()
+    except (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError) as error:
+        raise EngineError(f"transformers cannot load this model: {error}") from error
+
+
+def _head(model: Any, config: Any) -> _Head:
+    layer = model.get_output_embeddings()
+    if not isinstance(layer, torch.nn.Linear) or model.base_model is model:
+        raise EngineError(
+            f"{type(model).__name__}: expected a base model and a linear output layer, found "
+            f"{type(layer).__name__}: use the vllm engine for this architecture"
+        )
+    scale = (getattr(config, "logit_scale", None) or 1) / (
+        getattr(config, "logits_scaling", None) or 1
+    )
+    cap = getattr(config, "final_logit_softcapping", None)
+    return _Head(layer.weight, layer.bias, float(scale), None if cap is None else float(cap))
+
+
+def _quantization(config: Any) -> str:
+    method = config.get("quant_method") if isinstance(config, dict) else config.quant_method
+    return str(getattr(method, "value", method))
+
+
+def _batches(lengths: npt.NDArray[np.int64], budget: int) -> Iterator[list[int]]:
+    """Rows of similar length, longest first, at most `budget` padded tokens a batch."""
+    batch: list[int] = []
+    for index in np.argsort(-lengths, kind="stable").tolist():
+        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
