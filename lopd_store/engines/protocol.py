@@ -6,17 +6,15 @@ Engines take whole Arrow columns and give back NumPy or Arrow: no Python object 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from lopd_store.digest import tagged
+from lopd_store.documents.scoring import Sampling
 from lopd_store.errors import EngineError, FormatError, Problem
-
-if TYPE_CHECKING:
-    from lopd_store.documents.identity import Sampling
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
@@ -194,7 +192,7 @@ class Sampler(Engine, Protocol):
     """
 
     def sample(
-        self, prompts: pa.ListArray, *, sampling: "Sampling", seeds: Sequence[int]
+        self, prompts: pa.ListArray, *, sampling: Sampling, seeds: Sequence[int]
     ) -> Samples:
         """Sample `sampling.n` responses per prompt; `seeds` has one seed per sample, in row order.
 
