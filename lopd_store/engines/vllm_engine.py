@@ -216,22 +216,28 @@ def _arguments(options: EngineOptions, role: Role) -> dict[str, Any]:
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
-    sizes = _cpu_sizes(options.model) if cpu else _gpu_sizes(options.model, role)
+    sizes = _cpu_sizes(options.model, role) if cpu else _gpu_sizes(options.model, role)
     return arguments | sizes | dict(options.engine_args)
 
 
-def _cpu_sizes(model: str) -> dict[str, Any]:
-    """Small steps: V1 makes [step tokens, vocabulary] float32 arrays. Room for four contexts."""
+def _cpu_sizes(model: str, role: Role) -> dict[str, Any]:
+    """Room for four contexts; steps small for scoring and a whole prompt for sampling.
+
+    Scoring makes [step tokens, vocabulary] float32 arrays. Sampling with a seed per request
+    fails on a CPU when a prompt is cut: vLLM then rewinds a generator that cannot be rewound.
+    """
     floor, ceiling = CPU_KV_BYTES
     config = _text_config(model)
     longest = min(int(config.get("max_position_embeddings") or LONGEST), LONGEST)
     per_token = _kv_bytes(config)
     if per_token:
         longest = min(longest, ceiling // per_token)
-    return {
+    steps: dict[str, Any] = {"max_num_batched_tokens": 512}
+    if role == "sample":
+        steps = {"max_num_batched_tokens": max(longest, 2048), "enable_chunked_prefill": False}
+    return steps | {
         "enforce_eager": True,
         "max_model_len": longest,
-        "max_num_batched_tokens": 512,
         "max_num_seqs": 64,
         "kv_cache_memory_bytes": min(max(floor, 4 * per_token * longest), ceiling + floor),
     }
