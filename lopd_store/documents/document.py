@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from itertools import chain
+from typing import Any, ClassVar, Final, Self
 
 from lopd_store import canonical
 from lopd_store.digest import Digest
 from lopd_store.documents import rules, schema
 from lopd_store.errors import FormatError, Problem
+
+MAX_DEPTH: Final = 32  # our deepest, an identity with a stamp, has 8; unknown fields need room
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,4 +75,17 @@ class Document:
 
 def problems(document: Any, name: str) -> list[Problem]:
     """Everything wrong in a document: by its schema, and if that is content, by its rules."""
+    if _is_deeper(document, MAX_DEPTH):
+        return [Problem("too-deep", "/", f"at most {MAX_DEPTH} levels of nesting", "more")]
     return schema.problems(document, name) or rules.problems(document, name)
+
+
+def _is_deeper(document: Any, limit: int) -> bool:
+    """Level by level, because recursion is what a hostile document would exhaust."""
+    level = [document]
+    for _ in range(limit):
+        objects = [item.values() for item in level if isinstance(item, dict)]
+        level = [*chain(*objects), *chain(*(item for item in level if isinstance(item, list)))]
+        if not level:
+            return False
+    return True

@@ -34,6 +34,7 @@ _KINDS: Final = {
     "minItems": "too-few",
     "contains": "missing-entry",
     "maxLength": "too-long",
+    "not": "forbidden-field",
 }
 _VERSIONED: Final = {
     "format": re.compile(r"lopd\.([a-z-]+)\.v([0-9]{1,9})"),
@@ -72,11 +73,8 @@ def problems(document: Any, name: str) -> list[Problem]:
     """
     if newer := _newer(document):
         return [newer]
-    try:
-        errors: Iterator[ValidationError] = _validator(name).iter_errors(document)
-        found = [_problem(error) for error in islice(errors, MAX_PROBLEMS)]
-    except RecursionError:
-        return [Problem("too-deep", "/", "a document that is not nested so deep", "deeper nesting")]
+    errors: Iterator[ValidationError] = _validator(name).iter_errors(document)
+    found = [_problem(error) for error in islice(errors, MAX_PROBLEMS)]
     return sorted(found, key=lambda problem: (problem.where, problem.kind))
 
 
@@ -95,13 +93,9 @@ def _newer(document: Any) -> Problem | None:
 def _problem(error: "ValidationError") -> Problem:
     where = "".join(f"/{_escaped(step)}" for step in error.absolute_path) or "/"
     keyword = str(error.validator)
-    rule = error.schema if isinstance(error.schema, dict) else {}
-    if not rule:  # the schema `false`
-        return Problem(
-            "forbidden-field", where, "no such field in this kind", shown(error.instance)
-        )
     if keyword == "required":
         return Problem("missing-field", where, f"the field {error.message!r}", "none")
+    rule: dict[str, Any] = error.schema  # type: ignore[assignment] # no schema of ours is a boolean
     expected = rule.get("title") or f"{keyword} {json.dumps(error.validator_value)[:200]}"
     kind = rule.get("x-problem") if keyword in ("pattern", "maxLength") else None
     return Problem(
@@ -134,12 +128,14 @@ def _validator(name: str) -> "Validator":
 
 @cache
 def _registry() -> "Registry[Any]":
-    from referencing import Registry, Resource
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT202012
 
-    files = sorted(folder().glob("*.schema.json"))
+    contents = [json.loads(path.read_text("utf-8")) for path in folder().glob("*.schema.json")]
+    for content in contents:
+        del content["$schema"]  # else jsonschema goes back to its own keywords at each reference
     return Registry().with_resources(
-        (content["$id"], Resource.from_contents(content))
-        for content in (json.loads(file.read_text("utf-8")) for file in files)
+        (content["$id"], DRAFT202012.create_resource(content)) for content in contents
     )
 
 
