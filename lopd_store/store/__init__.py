@@ -9,6 +9,7 @@
 """
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +17,10 @@ from lopd_store import canonical
 from lopd_store.digest import Digest
 from lopd_store.documents.manifest import Descriptor
 from lopd_store.documents.media import OCI_LAYOUT_VERSION
-from lopd_store.errors import FormatError, NotFoundError, UsageError
-from lopd_store.store import durable, index, regular
+from lopd_store.errors import FormatError, NotFoundError, Problem, UsageError
+from lopd_store.store import durable, fsck, index, regular
 from lopd_store.store.blobs import Blobs
+from lopd_store.store.gc import DAY, Collector, GcReport
 from lopd_store.store.locks import exclusive
 from lopd_store.store.log import Log
 from lopd_store.store.refs import Refs
@@ -87,6 +89,34 @@ class Store:
     def evidence(self, subject: Digest, artifact_type: str | None = None) -> list[Descriptor]:
         """The evidence attached to an artifact; see `Refs.evidence`."""
         return self.refs.evidence(subject, artifact_type)
+
+    def gc(self, *, grace_seconds: float = DAY, dry_run: bool = False) -> GcReport:
+        """Remove the blobs that nothing refers to, and what crashes left in `.lopd/tmp`.
+
+        Args:
+            grace_seconds: what changed since then stays: somebody may be about to name it.
+            dry_run: only say what would go; works on a read-only store too.
+
+        Raises:
+            IntegrityError: a manifest or a build's `holds` cannot be read; nothing was removed.
+            StoreError: something could not be removed.
+        """
+        collector = Collector(
+            refs=self.refs,
+            blobs=self.blobs,
+            builds=self.builds,
+            tmp=self.tmp,
+            grace_seconds=grace_seconds,
+        )
+        with nullcontext() if dry_run else exclusive(self.lock):
+            return collector.run(dry_run=dry_run)
+
+    def fsck(self) -> list[Problem]:
+        """Everything wrong in the store: every blob hashed again, every name followed.
+
+        Changes nothing and raises nothing; the kinds are listed in `lopd_store.store.fsck`.
+        """
+        return fsck.problems(refs=self.refs, blobs=self.blobs, log=self.log)
 
     def _refuse_links(self) -> None:
         blobs, work = self.root / "blobs", self.work

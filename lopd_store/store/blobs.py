@@ -56,9 +56,10 @@ class Blobs:
             StoreError: disk full, read-only or not ours; nothing has changed.
         """
         digest = Digest.of(data)
-        if not self._renew(digest):
-            durable.make_folder(self.folder, sync=self._sync)
-            durable.write(self._at(digest), data, tmp=self._tmp, mode=_BLOB_MODE, sync=self._sync)
+        self._install(
+            digest,
+            lambda at: durable.write(at, data, tmp=self._tmp, mode=_BLOB_MODE, sync=self._sync),
+        )
         return digest
 
     def put_file(self, path: Path, *, digest: Digest | None = None) -> Digest:
@@ -76,12 +77,9 @@ class Blobs:
             digest = digest or regular.digest_of(path)
         except FileNotFoundError:
             raise NotFoundError(f"no file {path} to store") from None
-        if self._renew(digest):
-            with durable.explained("cannot remove", path):
-                path.unlink(missing_ok=True)
-        else:
-            durable.make_folder(self.folder, sync=self._sync)
-            durable.move(path, self._at(digest), tmp=self._tmp, sync=self._sync)
+        self._install(digest, lambda at: durable.move(path, at, tmp=self._tmp, sync=self._sync))
+        with durable.explained("cannot remove", path):
+            path.unlink(missing_ok=True)
         return digest
 
     def get(
@@ -162,14 +160,31 @@ class Blobs:
         except FileNotFoundError:
             raise NotFoundError(f"no blob {digest} in {self.folder}") from None
 
-    def _renew(self, digest: Digest) -> bool:
-        """Make an intact blob young, so that gc's grace covers it. False: write it (again)."""
+    def _install(self, digest: Digest, write: Callable[[Path], None]) -> None:
+        """Write a blob; or if it is there and intact, make it young, so gc's grace covers it."""
+        at = self._at(digest)
+        durable.make_folder(self.folder, sync=self._sync)
+        if not os.path.lexists(at):
+            write(at)
+            return
+        intact = self._is_intact(digest)  # reads it all, so not under the lock
+        with exclusive(self._lock):  # gc removes under it: gone before, or young after
+            if not (intact and _touch(at)):
+                write(at)
+
+    def _is_intact(self, digest: Digest) -> bool:
         try:
             self.check(digest)
-            with exclusive(self._lock):  # gc removes under it: here before, or young after
-                os.utime(self._at(digest), follow_symlinks=False)
-        except (NotFoundError, IntegrityError, FileNotFoundError):
+        except (NotFoundError, IntegrityError):
             return False
-        except PermissionError:
-            return False  # another user's: replacing it needs only the folder
         return True
+
+
+def _touch(path: Path) -> bool:
+    try:
+        os.utime(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return False  # another user's: to replace it, the folder is enough
+    return True

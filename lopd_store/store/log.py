@@ -89,7 +89,7 @@ class Log:
             return []
         return [_entry(line, path, number) for number, line in enumerate(_lines(data), start=1)]
 
-    def names(self) -> Iterator[Path]:
+    def files(self) -> Iterator[Path]:
         """The log files there are, in no order."""
         return self._folder.glob("*.jsonl")
 

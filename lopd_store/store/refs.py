@@ -88,7 +88,7 @@ class Refs:
         if _PREFIX.fullmatch(prefix):
             found = sorted(self._blobs.all(prefix=prefix))
             if prefix == text:
-                found = [digest for digest in found if self._is_manifest(digest)]
+                found = [digest for digest in found if self.is_manifest(digest)]
             if len(found) == 1:
                 return found[0]
             if found:
@@ -209,6 +209,14 @@ class Refs:
         data = self._blobs.get(link.digest, size=link.size)
         return index.node(data, what=str(link.digest))
 
+    def is_manifest(self, digest: Digest) -> bool:
+        """Whether a blob is there, intact, and reads as a manifest or an index."""
+        try:
+            index.node(self._blobs.get(digest), what=str(digest))
+        except (FormatError, IntegrityError, NotFoundError):
+            return False
+        return True
+
     def _require_complete(self, descriptor: Descriptor) -> index.Node:
         data = self._blobs.get(descriptor.digest, size=descriptor.size)
         node = index.node(data, what=str(descriptor.digest))
@@ -229,13 +237,6 @@ class Refs:
             return
         with self._log.appended(name, before=before, after=after, message=message):
             self.write_index(document)
-
-    def _is_manifest(self, digest: Digest) -> bool:
-        try:
-            index.node(self._blobs.get(digest), what=str(digest))
-        except (FormatError, IntegrityError, NotFoundError):
-            return False
-        return True
 
     def list(self) -> dict[str, Descriptor]:
         """All refs, by name in order. Entries of other tools whose names no ref has are left out.
