@@ -128,7 +128,7 @@ class Manifest(Document):
     def of(
         cls,
         *,
-        kind: str,
+        artifact_type: str,
         config: Descriptor,
         layers: Sequence[Descriptor],
         subject: Descriptor | None = None,
@@ -137,22 +137,12 @@ class Manifest(Document):
         fields = {
             "schemaVersion": 2,
             "mediaType": media.OCI_MANIFEST,
-            "artifactType": media.artifact_type(kind),
+            "artifactType": artifact_type,
             "config": config.to_json(),
             "layers": [layer.to_json() for layer in layers],
             "subject": subject.to_json() if subject else None,
         }
         return cls.from_json(json_object({}, fields))
-
-    @classmethod
-    def of_noise(cls, noise: bytes, *, subject: Descriptor) -> Self:
-        """The manifest that attaches a noise document to an artifact."""
-        return cls.of(
-            kind="noise",
-            config=Descriptor.of(media.EMPTY_DATA, media_type=media.OCI_EMPTY),
-            layers=[Descriptor.of(noise, media_type=media.NOISE)],
-            subject=subject,
-        )
 
     @classmethod
     def _read(cls, data: bytes, document: Mapping[str, Any]) -> Self:
