@@ -20,6 +20,7 @@ __all__ = [
     "canonical_schema",
     "conform",
     "ordered",
+    "relaid",
     "required",
     "schema_problems",
     "type_text",
@@ -164,3 +165,14 @@ def conform(data: Data, kind: str) -> Data:
     arrays = [conform_column(name, data.column(name), wanted=TYPES.get(name)) for name in names]
     fields = [pa.field(name, array.type) for name, array in zip(names, arrays, strict=True)]
     return type(data).from_arrays(arrays, schema=pa.schema(fields))
+
+
+def relaid(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The columns of a canonical `schema` from a batch that holds them in any order and layout.
+
+    Raises FormatError when a column holds another logical type.
+    """
+    arrays = [
+        conform_column(field.name, batch.column(field.name), wanted=field.type) for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -91,6 +91,24 @@ def canonical_floats(values: flat.Numbers) -> flat.Numbers:
     return plain
 
 
+def canonical(array: flat.Array) -> flat.Array:
+    """The same logical values as they are written: canonical floats, nothing under null rows."""
+    if pa.types.is_list(array.type):
+        inner = flat.items(array)
+        plain = canonical(inner)
+        if array.null_count == 0 and plain is inner:
+            return array
+        return flat.lists_of(plain, like=array)
+    if not pa.types.is_floating(array.type) or _is_canonical(flat.numbers(array)):
+        return array
+    values = canonical_floats(flat.numbers(array))
+    return pa.array(values, array.type, mask=~flat.valid(array) if array.null_count else None)
+
+
+def _is_canonical(values: flat.Numbers) -> bool:
+    return not (np.isnan(values) | ((values == 0) & np.signbit(values))).any()
+
+
 def _values(array: flat.Array) -> flat.Numbers:
     values = flat.numbers(array)
     if array.null_count:

@@ -96,13 +96,11 @@ def valid(array: Array) -> npt.NDArray[np.bool_]:
     return numbers(pc.is_valid(array))
 
 
-def with_values(array: Array, values: Numbers) -> ListArray:
-    """A list column of the same shape as `array` (which has no nulls) with other items."""
-    ends = offsets(array)
-    if ends[-1] > np.iinfo(np.int32).max:
-        raise OverflowError(f"{ends[-1]} items do not fit a list column: cut the batch")
-    flat_values: Array = pa.array(values)
-    return pa.ListArray.from_arrays(pa.array(ends.astype(np.int32), pa.int32()), flat_values)
+def lists_of(values: Array, *, like: Array) -> ListArray:
+    """A list column of the same rows and nulls as `like` (list, not large_list), other items."""
+    ends: Array = pa.array(offsets(like).astype(np.int32))
+    mask: Array = pa.array(~valid(like)) if like.null_count else None
+    return pa.ListArray.from_arrays(ends, values, mask=mask)
 
 
 def _dtype(arrow_type: pa.DataType) -> np.dtype[Any]:

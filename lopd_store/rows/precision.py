@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from lopd_store.errors import UsageError
 from lopd_store.rows import flat
@@ -63,5 +64,6 @@ class Precision:
         return np.asarray(rounded + 0.0, np.float32)
 
     def round_lists(self, logprobs: flat.ListArray) -> flat.ListArray:
-        """`round` over a list<float32> column without null rows."""
-        return flat.with_values(logprobs, self.round(flat.lists(logprobs).values))
+        """`round` over a list<float32> column."""
+        rounded = self.round(flat.lists(logprobs).values)
+        return flat.lists_of(pa.array(rounded), like=logprobs)

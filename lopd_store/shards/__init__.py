@@ -1,0 +1,1 @@
+"""Rows ⇄ Parquet bytes: a deterministic writer, and a reader for files nobody vouches for."""

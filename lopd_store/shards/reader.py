@@ -1,0 +1,188 @@
+"""Reading shards nobody vouches for.
+
+Every structure is checked before it is used, and nothing of another library's errors gets out:
+FormatError where a file is not a shard, IntegrityError where a page's CRC says that its bytes
+changed. A reader that knows the file's digest checks that first; the CRCs are for stray files.
+"""
+
+import contextlib
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lopd_store import canonical
+from lopd_store.errors import FormatError, IntegrityError, NotFoundError, Problem
+from lopd_store.rows import columns
+from lopd_store.shards import limits
+from lopd_store.shards.writer import IDENTITY_KEY
+
+MAX_IDENTITY_BYTES: Final = 16 << 20
+_MAGIC: Final = b"PAR1"
+_MIN_BYTES: Final = 12  # magic, footer length, magic
+_THRIFT_STRING_BYTES: Final = MAX_IDENTITY_BYTES + 1
+_THRIFT_ITEMS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """A shard whose footer has been checked; its pages are checked as they are read.
+
+    Attributes:
+        path: the file.
+        size: its bytes.
+        identity_bytes: the identity document in the footer, as it stands there.
+        kind: the kind of artifact that the identity names.
+        schema: columns in shard order, in the format's types.
+        rows: rows in it.
+        row_groups: row groups in it.
+    """
+
+    path: Path
+    size: int
+    identity_bytes: bytes
+    kind: str
+    schema: pa.Schema
+    rows: int
+    row_groups: int
+    _metadata: Any = field(repr=False)
+
+    @classmethod
+    def open(cls, path: Path) -> "Shard":
+        """Read and check the footer.
+
+        Raises:
+            NotFoundError: no such file.
+            FormatError: not a regular file, not Parquet, a footer that lies about sizes or claims
+                more than the limits, no identity, or columns that its kind does not allow.
+        """
+        size = _regular_size(path)
+        with _refusing(path):
+            with path.open("rb") as file:
+                _check_ends(file, size)
+            metadata = _parquet(path).metadata
+            identity = _identity(metadata)
+            kind = _kind(identity)
+            schema = metadata.schema.to_arrow_schema()
+            limits.check_footer(metadata, size=size)
+        if problems := columns.schema_problems(schema, kind):
+            raise FormatError.of(problems, subject=str(path))
+        return cls(
+            path=path,
+            size=size,
+            identity_bytes=identity,
+            kind=kind,
+            schema=columns.canonical_schema(schema),
+            rows=metadata.num_rows,
+            row_groups=metadata.num_row_groups,
+            _metadata=metadata,
+        )
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The row groups in order, each as one batch; see `read`."""
+        for group in range(self.row_groups):
+            yield self.read(group, columns)
+
+    def read(self, group: int, names: Sequence[str] | None = None) -> pa.RecordBatch:
+        """One row group in the format's types, with these columns (None: all) in this order.
+
+        Raises:
+            IntegrityError: a page's CRC does not match its bytes.
+            FormatError: a column the shard lacks, or pages that are not what the footer claims.
+        """
+        wanted = list(self.schema.names if names is None else names)
+        if unknown := set(wanted) - set(self.schema.names):
+            raise FormatError(f"{self.path}: expected columns of the shard, found {unknown}")
+        with _refusing(self.path):
+            with self.path.open("rb") as file:
+                limits.check_pages(file, self._metadata, group, set(wanted))
+            table = _parquet(self.path, self._metadata).read_row_group(group, columns=wanted)
+            batch = _one_batch(table.select(wanted))
+            batch.validate(full=True)
+            expected = self._metadata.row_group(group).num_rows
+            if batch.num_rows != expected:
+                raise FormatError(
+                    f"row group {group}: expected {expected} rows, found {batch.num_rows}"
+                )
+            return columns.relaid(batch, pa.schema([self.schema.field(name) for name in wanted]))
+
+
+def _regular_size(path: Path) -> int:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise NotFoundError(f"expected a shard at {path}, found no such file") from None
+    except OSError as error:
+        raise FormatError(f"{path}: expected a file that can be read: {error}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise FormatError(f"{path}: expected a regular file, found another kind of entry")
+    return found.st_size
+
+
+def _check_ends(file: BinaryIO, size: int) -> None:
+    """Magic at both ends, and a footer that fits between them."""
+    if size < _MIN_BYTES:
+        raise FormatError(f"expected a Parquet file, found {size} bytes")
+    head = file.read(len(_MAGIC))
+    file.seek(size - 8)
+    length, tail = int.from_bytes(file.read(4), "little"), file.read(4)
+    if head != _MAGIC or tail != _MAGIC:
+        raise FormatError(f"expected {_MAGIC!r} at both ends, found {head!r} and {tail!r}")
+    most = min(limits.MAX_FOOTER_BYTES, size - _MIN_BYTES)
+    if not 1 <= length <= most:
+        raise FormatError(f"expected a footer of 1 to {most} bytes, found {length} claimed")
+
+
+def _parquet(path: Path, metadata: Any = None) -> pq.ParquetFile:
+    return pq.ParquetFile(
+        pa.OSFile(str(path), mode="r"),
+        metadata=metadata,
+        page_checksum_verification=True,
+        thrift_string_size_limit=_THRIFT_STRING_BYTES,
+        thrift_container_size_limit=_THRIFT_ITEMS,
+        pre_buffer=False,
+    )
+
+
+def _identity(metadata: pq.FileMetaData) -> bytes:
+    found = (metadata.metadata or {}).get(IDENTITY_KEY)
+    if found is None:
+        raise FormatError("expected an identity in the footer (lopd.identity), found none")
+    if len(found) > MAX_IDENTITY_BYTES:
+        raise FormatError(
+            f"expected an identity of at most {MAX_IDENTITY_BYTES} bytes, found {len(found)}"
+        )
+    return bytes(found)
+
+
+def _kind(identity: bytes) -> str:
+    document = canonical.decode(identity, what="identity in the footer")
+    kind = document.get("kind") if isinstance(document, dict) else None
+    if not isinstance(kind, str) or kind not in columns.KINDS:
+        raise FormatError(f"expected an identity of {', '.join(columns.KINDS)}, found {kind!r}")
+    return kind
+
+
+def _one_batch(table: pa.Table) -> pa.RecordBatch:
+    batches = table.combine_chunks().to_batches()
+    if len(batches) != 1:
+        raise FormatError(f"expected a row group of one piece, found {len(batches)}")
+    return batches[0]
+
+
+@contextlib.contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Errors of Arrow and of damaged bytes as ours, with the file's name."""
+    try:
+        yield
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}", problems=error.problems) from error.__cause__
+    except (pa.ArrowException, OSError, MemoryError, ValueError, OverflowError) as error:
+        if "crc" in str(error).lower():
+            problem = Problem("crc-mismatch", str(path), "the page's CRC", str(error))
+            raise IntegrityError(str(problem), problems=[problem]) from error
+        raise FormatError(f"{path}: expected a readable shard: {error}") from error
