@@ -1,0 +1,1 @@
+"""Who a model and a tokenizer are: digests that do not depend on who saved the files, or how."""
