@@ -127,7 +127,7 @@ class Blobs:
         """
         found = self._found(digest, regular.size_of)
         if expected is not None and found != expected:
-            problem = Problem("size-mismatch", where(digest), str(expected), f"{found} bytes")
+            problem = Problem("size-mismatch", where(digest), f"{expected} bytes", f"{found} bytes")
             raise IntegrityError(str(problem), problems=(problem,))
         return found
 

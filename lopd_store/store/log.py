@@ -1,8 +1,8 @@
 """A ref's history: one JSON line a move, in `.lopd/log/<quoted ref>.jsonl`.
 
-Append and truncate are called under the index lock. The line is written before the ref moves, so
-that no move is lost; after a crash between the two, the last line may tell of a move that did not
-happen: its `to` is then not where the ref points.
+A line is written before its ref moves, under the same lock, so no move goes untold. After a crash
+between the two, a line may tell of a move that did not happen: the next line, or the ref itself,
+then does not start where that line ended.
 """
 
 import os
@@ -17,7 +17,7 @@ from urllib.parse import quote
 from lopd_store import canonical
 from lopd_store.digest import Digest
 from lopd_store.errors import FormatError, LopdError, UsageError
-from lopd_store.store import durable, regular
+from lopd_store.store import durable, index, regular
 
 _MAX_LOG_BYTES: Final = 256 << 20  # a million moves
 _LONGEST_MESSAGE: Final = 10_000  # characters; each is at most 12 bytes of JSON
@@ -79,6 +79,7 @@ class Log:
         A last line without its end is what a crash left of a write, and is passed over.
 
         Raises:
+            UsageError: not a ref's name.
             FormatError: another line is not what we write.
             IntegrityError: the log is a link, a pipe or a device.
         """
@@ -127,8 +128,8 @@ class Log:
             os.close(descriptor)
 
     def _path(self, name: str) -> Path:
-        # Quoting leaves no slash, and a ref name never starts with a dot: always one file, here.
-        return self._folder / f"{quote(name, safe='')}.jsonl"
+        # Quoting leaves no slash, and a ref's name never starts with a dot: one file, in here.
+        return self._folder / f"{quote(index.check_name(name), safe='')}.jsonl"
 
 
 def _lines(data: bytes) -> list[bytes]:

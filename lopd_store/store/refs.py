@@ -244,10 +244,15 @@ class Refs:
         Raises:
             FormatError: a name stands in index.json more than once.
         """
-        document = self.read_index()
-        names = {index.name_of(entry) for entry in document["manifests"] if index.link_of(entry)}
-        found = {name: _only(document, name) for name in names if name and index.is_name(name)}
-        return {name: at for name, at in sorted(found.items()) if at}
+        found: dict[str, Descriptor] = {}
+        for entry in self.read_index()["manifests"]:
+            name = index.name_of(entry)
+            if name is None or not index.is_name(name) or index.link_of(entry) is None:
+                continue
+            if name in found:
+                raise FormatError(f"index.json: expected the ref {name!r} once, found it again")
+            found[name] = Descriptor.from_json(entry)
+        return dict(sorted(found.items()))
 
 
 def _only(document: dict[str, Any], name: str) -> Descriptor | None:
