@@ -1,0 +1,97 @@
+"""A list of commands, each skipped when its result exists and was made from the same inputs."""
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lopd_store.digest import Digest, tagged
+
+SOURCES = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One step of the demo.
+
+    Attributes:
+        name: a word for its record; unique.
+        title: what happens, for people.
+        command: what runs.
+        inputs: name → digest of everything the result depends on, the command apart.
+        result: the digest of what the command leaves behind, or None when it is not there;
+            None for a step that only prints, which always runs.
+    """
+
+    name: str
+    title: str
+    command: Sequence[str]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    result: Callable[[], str | None] | None = None
+
+
+class Runner:
+    """Runs stages in order; remembers in `records` what each was made from."""
+
+    def __init__(self, records: Path) -> None:
+        self._records = records
+        self._started = time.monotonic()
+        self._count = 0
+
+    def run(self, stage: Stage) -> str:
+        """Run `stage` unless it is done; its result's digest, or "" when it has none."""
+        self._count += 1
+        record = self._records / f"{stage.name}.json"
+        wanted = _key(stage)
+        found = stage.result() if stage.result else None
+        if found is not None and _read(record) == {"inputs": wanted, "result": found}:
+            self._heading(stage, "found, nothing to do")
+            return found
+        self._heading(stage, "$ " + shlex.join(stage.command))
+        if code := subprocess.run(stage.command, check=False).returncode:
+            raise SystemExit(f"{stage.title}: the command above ended with exit code {code}")
+        if stage.result is None:
+            return ""
+        if (made := stage.result()) is None:
+            raise SystemExit(f"{stage.title}: the command ended well but left nothing behind")
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps({"inputs": wanted, "result": made}))
+        return made
+
+    def _heading(self, stage: Stage, note: str) -> None:
+        elapsed = time.monotonic() - self._started
+        print(f"\n[{elapsed:5.0f} s] {self._count}. {stage.title}\n          {note}", flush=True)
+
+
+def folder_digest(folder: Path) -> str | None:
+    """A digest over the names and bytes of the files in `folder`; None when it is not there."""
+    if not folder.is_dir():
+        return None
+    parts: list[bytes] = []
+    for file in sorted(folder.iterdir()):
+        parts += [file.name.encode(), str(Digest.of_file(file)).encode()]
+    return str(tagged("lopd.example.folder.v1", *parts))
+
+
+def sources_digest(*modules: str) -> str:
+    """A digest over the named modules of this example: edit one and its stages run again."""
+    parts = [(SOURCES / f"{module}.py").read_bytes() for module in modules]
+    return str(tagged("lopd.example.sources.v1", *parts))
+
+
+def module(name: str, *arguments: object) -> list[str]:
+    """The command that runs a module of this example."""
+    return [sys.executable, "-m", f"examples.arithmetic.{name}", *map(str, arguments)]
+
+
+def _key(stage: Stage) -> str:
+    text = json.dumps([list(stage.command), dict(stage.inputs)], sort_keys=True)
+    return str(Digest.of(text.encode()))
+
+
+def _read(record: Path) -> object:
+    return json.loads(record.read_text()) if record.exists() else None

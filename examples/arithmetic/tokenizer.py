@@ -1,0 +1,70 @@
+"""A byte-level BPE tokenizer with single-token digits and a chat template, trained here."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+VOCABULARY: Final = 288
+END_OF_TEXT: Final = "<|endoftext|>"
+TURN_START: Final = "<|im_start|>"
+TURN_END: Final = "<|im_end|>"
+CHAT_TEMPLATE: Final = (
+    "{%- for message in messages %}"
+    "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
+)
+
+
+def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Learn merges from `texts`; every digit stays a token of its own.
+
+    Returns:
+        A transformers tokenizer whose vocabulary covers all 256 bytes.
+    """
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[END_OF_TEXT, TURN_START, TURN_END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        eos_token=TURN_END,
+        pad_token=END_OF_TEXT,
+        additional_special_tokens=[TURN_START],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def ask(question: str) -> list[dict[str, str]]:
+    """The messages of one user turn."""
+    return [{"role": "user", "content": question}]
+
+
+def prompt_ids(tokenizer: Any, questions: Iterable[str]) -> list[list[int]]:
+    """Each question as the chat template renders it, ending where the assistant begins."""
+    texts = tokenizer.apply_chat_template(
+        [ask(question) for question in questions], tokenize=False, add_generation_prompt=True
+    )
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def response_ids(tokenizer: Any, responses: Iterable[str]) -> list[list[int]]:
+    """Each response and the token that ends the turn."""
+    texts = [response + TURN_END for response in responses]
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return ids

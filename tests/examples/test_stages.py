@@ -1,0 +1,58 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from examples.arithmetic.stages import Runner, Stage, folder_digest
+
+
+def _write(folder: Path, text: str, *, input_digest: str = "sha256:1") -> Stage:
+    """A stage that appends to a log, and writes `text` to a file in `folder`."""
+    code = (
+        "import pathlib, sys; folder = pathlib.Path(sys.argv[1]); folder.mkdir(exist_ok=True);"
+        "(folder / 'made').write_text(sys.argv[2]); open(sys.argv[3], 'a').write('ran\\n')"
+    )
+    log = folder.parent / "log"
+    return Stage(
+        name="made",
+        title="Make it",
+        command=[sys.executable, "-c", code, str(folder), text, str(log)],
+        inputs={"input": input_digest},
+        result=lambda: folder_digest(folder),
+    )
+
+
+def _runs(root: Path) -> int:
+    return (root / "log").read_text().count("ran")
+
+
+def test_a_stage_whose_result_is_there_is_skipped(tmp_path: Path) -> None:
+    stage = _write(tmp_path / "out", "a")
+    first = Runner(tmp_path / "records").run(stage)
+    assert Runner(tmp_path / "records").run(stage) == first
+    assert _runs(tmp_path) == 1
+
+
+@pytest.mark.parametrize("change", ["command", "input", "result", "missing"])
+def test_a_stage_runs_again_after_a_change(tmp_path: Path, change: str) -> None:
+    out = tmp_path / "out"
+    Runner(tmp_path / "records").run(_write(out, "a"))
+    stage = _write(out, "a")
+    if change == "command":
+        stage = _write(out, "b")
+    elif change == "input":
+        stage = _write(out, "a", input_digest="sha256:2")
+    elif change == "result":
+        (out / "made").write_text("edited")
+    else:
+        (out / "made").unlink()
+        out.rmdir()
+    Runner(tmp_path / "records").run(stage)
+    assert _runs(tmp_path) == 2
+
+
+def test_a_failing_command_stops_the_demo_and_leaves_no_record(tmp_path: Path) -> None:
+    stage = Stage(name="bad", title="Fail", command=[sys.executable, "-c", "raise SystemExit(6)"])
+    with pytest.raises(SystemExit, match="exit code 6"):
+        Runner(tmp_path / "records").run(stage)
+    assert not (tmp_path / "records").exists()
