@@ -24,7 +24,7 @@ ARCHITECTURES: Final = {
     "llama": (LlamaConfig, LlamaForCausalLM),
 }
 SPECIAL: Final = ("<|pad|>", "<|bos|>", "<|eos|>", "<|user|>", "<|assistant|>")
-MERGES: Final = ("t h", "th e", "i n", "a n", "Ġ the", "e r", "o n", "an d", "Ġ a", "1 2", "+ Ġ")
+MERGES: Final = (("t", "h"), ("th", "e"), ("i", "n"), ("a", "n"), ("Ġ", "the"), ("1", "2"))
 CHAT_TEMPLATE: Final = (
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|eos|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -35,26 +35,28 @@ MAX_POSITIONS: Final = 512
 
 
 def save_tokenizer(folder: Path) -> Path:
-    """Write a byte-level BPE tokenizer of 272 entries with five special tokens, ids 0 to 4."""
+    """Write a byte-level BPE tokenizer of 267 entries with five special tokens, ids 0 to 4."""
     symbols = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    pairs = [tuple(merge.split(" ")) for merge in MERGES]
-    symbols += [left + right for left, right in pairs if left + right not in symbols]
+    symbols += [left + right for left, right in MERGES]
     vocabulary = {symbol: index for index, symbol in enumerate(symbols)}
-    known = [pair for pair in pairs if all(part in vocabulary for part in pair)]
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=known))
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=list(MERGES)))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(list(SPECIAL))
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<|pad|>", bos_token="<|bos|>", eos_token="<|eos|>"
-    )
+    names = dict(zip(("pad_token", "bos_token", "eos_token"), SPECIAL, strict=False))
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
     wrapped.chat_template = CHAT_TEMPLATE
     wrapped.save_pretrained(folder)
     return folder
 
 
 def save_model(
-    folder: Path, architecture: str = "qwen2", *, seed: int = 0, tokenizer: bool = True, **config: Any
+    folder: Path,
+    architecture: str = "qwen2",
+    *,
+    seed: int = 0,
+    tokenizer: bool = True,
+    **config: Any,
 ) -> Path:
     """Write a random model: hidden 64, 2 layers, 2 heads of 32, float32, untied embeddings.
 

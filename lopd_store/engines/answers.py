@@ -61,14 +61,16 @@ def checked(answer: RawAnswer, response: Ids, *, sequence: int, engine: str) -> 
     return np.minimum(values, np.float32(0)) + np.float32(0)  # adding 0 turns -0.0 into 0.0
 
 
-def _length_problems(
-    answer: RawAnswer, values: Floats, response: Ids, where: str
-) -> list[Problem]:
-    parts = {"log-probs": values, "echoed ids": answer.echoed, "ranks": answer.ranks}
+def _length_problems(answer: RawAnswer, values: Floats, response: Ids, where: str) -> list[Problem]:
+    parts: dict[str, int | None] = {
+        "log-probs": len(values) if values.ndim == 1 else -1,
+        "echoed ids": None if answer.echoed is None else len(answer.echoed),
+        "ranks": None if answer.ranks is None else len(answer.ranks),
+    }
     return [
-        Problem("wrong-length", where, f"{len(response)} {name}", f"shape {np.shape(part)}")
-        for name, part in parts.items()
-        if part is not None and np.shape(part) != response.shape
+        Problem("wrong-length", where, f"{len(response)} {name}", str(found))
+        for name, found in parts.items()
+        if found is not None and found != len(response)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What an engine is: token ids in, log-probs out. The laws stand here; `tests/engines/laws.py` runs them.
+"""What an engine is: token ids in, log-probs out; its laws, which `tests/engines` runs.
 
 Engines take whole Arrow columns and give back NumPy or Arrow: no Python object per token.
 """
@@ -6,7 +6,7 @@ Engines take whole Arrow columns and give back NumPy or Arrow: no Python object 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from lopd_store.digest import tagged
 from lopd_store.documents.scoring import Sampling
 from lopd_store.errors import EngineError, FormatError, Problem
 
+ListArray: TypeAlias = "pa.ListArray[Any]"
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.int64]
@@ -35,8 +36,8 @@ class Sequences:
         response: list<int32>, no nulls; the tokens to score.
     """
 
-    prompt: pa.ListArray
-    response: pa.ListArray
+    prompt: ListArray
+    response: ListArray
 
     def __post_init__(self) -> None:
         _check_column(self.prompt, "prompt")
@@ -84,12 +85,12 @@ class Sequences:
         return Sequences(self.prompt.slice(start, length), self.response.slice(start, length))
 
 
-def lengths(column: pa.ListArray) -> Counts:
+def lengths(column: ListArray) -> Counts:
     """Items in each row of a list column without nulls, int64."""
     return np.diff(column.offsets.to_numpy()).astype(np.int64)
 
 
-def row(column: pa.ListArray, index: int) -> Ids:
+def row(column: ListArray, index: int) -> Ids:
     """One row of a list<int32> column without nulls, as a view."""
     if not 0 <= index < len(column):
         raise IndexError(index)
@@ -97,7 +98,7 @@ def row(column: pa.ListArray, index: int) -> Ids:
     return np.asarray(column.values.slice(first, last - first).to_numpy(), np.int32)
 
 
-def _check_column(column: pa.ListArray, name: str) -> None:
+def _check_column(column: ListArray, name: str) -> None:
     if column.type != pa.list_(pa.int32()):
         raise FormatError(f"{name}: expected list<int32>, found {column.type}")
     if column.null_count or column.flatten().null_count:
@@ -170,8 +171,8 @@ class Samples:
         finish_reason: string; `stop`, `length` or `abort`.
     """
 
-    response_ids: pa.ListArray
-    rollout_logprobs: pa.ListArray
+    response_ids: ListArray
+    rollout_logprobs: ListArray
     finish_reason: pa.StringArray
 
     def __len__(self) -> int:
@@ -191,9 +192,7 @@ class Sampler(Engine, Protocol):
         5. Prompts are refused as a scorer refuses sequences, before anything is run.
     """
 
-    def sample(
-        self, prompts: pa.ListArray, *, sampling: Sampling, seeds: Sequence[int]
-    ) -> Samples:
+    def sample(self, prompts: ListArray, *, sampling: Sampling, seeds: Sequence[int]) -> Samples:
         """Sample `sampling.n` responses per prompt; `seeds` has one seed per sample, in row order.
 
         Raises:
@@ -243,7 +242,7 @@ def _length_problems(sequences: Sequences, max_tokens: int) -> list[Problem]:
     ]
 
 
-def _vocabulary_problems(column: pa.ListArray, name: str, vocab_size: int) -> list[Problem]:
+def _vocabulary_problems(column: ListArray, name: str, vocab_size: int) -> list[Problem]:
     values = np.asarray(column.flatten().to_numpy(), np.int32)
     offsets = column.offsets.to_numpy() - column.offsets[0].as_py()
     bad = np.flatnonzero((values < 0) | (values >= vocab_size))

@@ -5,6 +5,7 @@ a running logsumexp, so a float32 array of [tokens, vocabulary] never exists.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +17,23 @@ import torch
 import transformers
 
 from lopd_store.engines.answers import RawAnswer, checked
-from lopd_store.engines.protocol import LOGPROBS_MODE, Floats, Sequences, refuse_unscorable
+from lopd_store.engines.protocol import (
+    LOGPROBS_MODE,
+    Floats,
+    Sequences,
+    refuse_unscorable,
+    row,
+)
 from lopd_store.errors import EngineError, NotFoundError, UsageError
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BATCH_TOKENS: Final = {"cpu": 2048, "cuda": 16384}
 BLOCK_ROWS: Final = 512
 BLOCK_VOCABULARY: Final = 16384  # 512 x 16384 float32 = 32 MiB, twice while exp is taken
+NO_POSITIONS: Final = 32768  # a bound for models that state none
+_FAILURES: Final = (
+    OSError, ValueError, RuntimeError, ImportError, LookupError, TypeError, AttributeError,
+)  # fmt: skip
 PROBE_TOLERANCE: Final = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}
 """Nats; rounding of the blocked path. A forgotten logit transform is off by far more."""
 
@@ -54,7 +65,9 @@ class _Head:
         return logits.float()
 
     def logprobs(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """ln p of `targets` [rows] given `hidden` [rows, hidden], float32."""
+        """Natural log-probs of `targets` [rows] given `hidden` [rows, hidden], float32."""
+        if not len(targets):
+            return torch.zeros(0)
         blocks = zip(hidden.split(BLOCK_ROWS), targets.split(BLOCK_ROWS), strict=True)
         return torch.cat([self._block_of_rows(*block) for block in blocks])
 
@@ -94,39 +107,22 @@ class TransformersScorer:
         if not Path(model).is_dir():
             raise NotFoundError(f"expected a model folder, found none at {model}")
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self._batch_tokens = batch_tokens or BATCH_TOKENS[self._device]
+        if self._device not in BATCH_TOKENS:
+            raise UsageError(f"device: expected cpu or cuda, found {device!r}")
+        self._batch_tokens = BATCH_TOKENS[self._device] if batch_tokens is None else batch_tokens
+        if self._batch_tokens < 1:
+            raise UsageError(f"batch_tokens: expected at least 1, found {batch_tokens}")
         self._model: Any = _load(model, dtype, self._device)
         self._config: Any = self._model.config.get_text_config()
         self._dtype = str(self._model.dtype).removeprefix("torch.")
-        self._head = _head(self._model, self._config)
+        self._head: Any = _head(self._model, self._config)
+        self._scoring = self._facts()
         self._check_against_full_logits()
 
     @property
     def scoring(self) -> Mapping[str, Any]:
         """Facts for the identity document."""
-        quantization = getattr(self._config, "quantization_config", None)
-        settings = {
-            "attention": str(self._config._attn_implementation),  # noqa: SLF001 - no public name
-            "batch_tokens": str(self._batch_tokens),
-            "block_rows": str(BLOCK_ROWS),
-            "block_vocabulary": str(BLOCK_VOCABULARY),
-            "float32_matmul_precision": torch.get_float32_matmul_precision(),
-        }
-        if self._device == "cuda":
-            settings["gpu"] = torch.cuda.get_device_name()
-        return {
-            "engine": "transformers",
-            "versions": {
-                "torch": str(torch.__version__),
-                "transformers": str(transformers.__version__),
-            },
-            "dtype": self._dtype,
-            "quantization": "none" if quantization is None else _quantization(quantization),
-            "device": self._device,
-            "logprobs_mode": LOGPROBS_MODE,
-            "tensor_parallel_size": 1,
-            "settings": settings,
-        }
+        return self._scoring
 
     @property
     def vocab_size(self) -> int:
@@ -136,7 +132,7 @@ class TransformersScorer:
     @property
     def max_tokens(self) -> int:
         """The model's positions."""
-        return int(self._config.max_position_embeddings)
+        return int(getattr(self._config, "max_position_embeddings", NO_POSITIONS))
 
     def score(self, sequences: Sequences) -> list[Floats]:
         """Validated log-probs of every response, in order. Raises EngineError."""
@@ -146,9 +142,11 @@ class TransformersScorer:
         answers: list[Floats] = [np.empty(0, np.float32)] * len(sequences)
         for batch in _batches(sequences.lengths, self._batch_tokens):
             for index, values in zip(batch, self._run(sequences, batch), strict=True):
-                response = sequences.ids(index)[sequences.prompt_lengths[index] :]
                 answers[index] = checked(
-                    RawAnswer(logprobs=values), response, sequence=index, engine="transformers"
+                    RawAnswer(logprobs=values),
+                    row(sequences.response, index),
+                    sequence=index,
+                    engine="transformers",
                 )
         return answers
 
@@ -169,53 +167,69 @@ class TransformersScorer:
     ) -> None:
         self.close()
 
-    @torch.inference_mode()
+    def _facts(self) -> dict[str, Any]:
+        settings = {
+            "attention": str(self._config._attn_implementation),  # noqa: SLF001 - no public name
+            "batch_tokens": str(self._batch_tokens),
+            "block_rows": str(BLOCK_ROWS),
+            "block_vocabulary": str(BLOCK_VOCABULARY),
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        }
+        if self._device == "cuda":
+            settings["gpu"] = torch.cuda.get_device_name()
+        return {
+            "engine": "transformers",
+            "versions": {
+                "torch": str(torch.__version__),
+                "transformers": str(transformers.__version__),
+            },
+            "dtype": self._dtype,
+            "quantization": _quantization(self._model.config),
+            "device": self._device,
+            "logprobs_mode": LOGPROBS_MODE,
+            "tensor_parallel_size": 1,
+            "settings": settings,
+        }
+
     def _run(self, sequences: Sequences, batch: list[int]) -> list[Floats]:
         rows = [torch.from_numpy(sequences.ids(index)).long() for index in batch]
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self._device)
-        try:
-            return self._logprobs(padded, sequences, batch)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise EngineError(f"transformers failed on a batch of {padded.shape}: {error}") from error
-
-    def _logprobs(
-        self, padded: torch.Tensor, sequences: Sequences, batch: list[int]
-    ) -> list[Floats]:
-        hidden = self._model.base_model(input_ids=padded, use_cache=False).last_hidden_state
         firsts = sequences.prompt_lengths[batch].tolist()
-        lasts = sequences.lengths[batch].tolist()
-        spans = list(zip(range(len(batch)), firsts, lasts, strict=True))
-        before = torch.cat([hidden[row, first - 1 : last - 1] for row, first, last in spans])
-        targets = torch.cat([padded[row, first:last] for row, first, last in spans])
-        if not len(targets):
-            return [np.empty(0, np.float32) for _ in batch]
-        flat = self._head.logprobs(before, targets).cpu().numpy()
-        return np.split(flat, np.cumsum([last - first for _, first, last in spans])[:-1])
+        spans = list(zip(firsts, sequences.lengths[batch].tolist(), strict=True))
+        with torch.inference_mode(), _as_engine_error(f"on a batch of shape {[*padded.shape]}"):
+            flat = self._logprobs(padded, spans).cpu().numpy()
+        return np.split(flat, np.cumsum([last - first for first, last in spans])[:-1])
 
-    @torch.inference_mode()
+    def _logprobs(self, padded: torch.Tensor, spans: list[tuple[int, int]]) -> torch.Tensor:
+        """Log-probs of the tokens in each row's span, one row after the other."""
+        hidden = self._model.base_model(input_ids=padded, use_cache=False).last_hidden_state
+        before = [hidden[n, first - 1 : last - 1] for n, (first, last) in enumerate(spans)]
+        targets = [padded[n, first:last] for n, (first, last) in enumerate(spans)]
+        return self._head.logprobs(torch.cat(before), torch.cat(targets))
+
     def _check_against_full_logits(self) -> None:
-        """A short padded probe must agree with the model's own logits."""
+        """A probe, alone and padded in a batch, must agree with the model's own logits."""
         length = min(17, self.max_tokens)
         ids = (torch.arange(length, device=self._device) * 7919 + 11) % self.vocab_size
-        batch = torch.stack([ids, torch.cat([ids[:5], ids.new_zeros(length - 5)])])
-        hidden = self._model.base_model(input_ids=batch, use_cache=False).last_hidden_state
-        for row, last in ((0, length), (1, 5)):
-            own = self._head.logprobs(hidden[row, : last - 1], batch[row, 1:last])
-            logits = self._model(input_ids=batch[row : row + 1, :last], use_cache=False).logits
-            full = logits[0, :-1].float().log_softmax(-1).gather(1, batch[row, 1:last, None])
-            off = float((own - full.squeeze(1)).abs().max())
-            if not off <= PROBE_TOLERANCE[self._dtype]:
-                raise EngineError(
-                    f"{type(self._model).__name__}: expected this engine to agree with the model's "
-                    f"own logits within {PROBE_TOLERANCE[self._dtype]} nats, found {off:.3g}: "
-                    "use the vllm engine for this architecture"
-                )
+        short = length // 2 + 1
+        batch = torch.stack([ids, torch.cat([ids[:short], ids.new_zeros(length - short)])])
+        with torch.inference_mode(), _as_engine_error("on its probe"):
+            own = self._logprobs(batch, [(1, length), (1, short)])
+            logits = self._model(input_ids=ids[None], use_cache=False).logits[0, :-1]
+            full = logits.float().log_softmax(-1).gather(1, ids[1:, None]).squeeze(1)
+            off = float((own - torch.cat([full, full[: short - 1]])).abs().max())
+        if not off <= PROBE_TOLERANCE[self._dtype]:
+            raise EngineError(
+                f"{type(self._model).__name__}: expected this engine to agree with the model's "
+                f"own logits within {PROBE_TOLERANCE[self._dtype]} nats, found {off:.3g}: "
+                "use the vllm engine for this architecture"
+            )
 
 
 def _load(model: str, dtype: str, device: str) -> Any:
     if dtype != "auto" and dtype not in DTYPES:
         raise UsageError(f"dtype: expected auto or one of {', '.join(DTYPES)}, found {dtype!r}")
-    try:
+    with _no_progress_bars(), _as_engine_error("to load this model"):
         loaded = transformers.AutoModelForCausalLM.from_pretrained(
             model,
             dtype=DTYPES.get(dtype, dtype),
@@ -223,9 +237,30 @@ def _load(model: str, dtype: str, device: str) -> Any:
             use_safetensors=True,
             trust_remote_code=False,
         )
-        return loaded.to(device).eval()
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError) as error:
-        raise EngineError(f"transformers cannot load this model: {error}") from error
+        loaded = loaded.to(device).eval()
+    if loaded.dtype not in DTYPES.values():
+        raise EngineError(f"expected a dtype among {', '.join(DTYPES)}, found {loaded.dtype}")
+    return loaded
+
+
+@contextmanager
+def _as_engine_error(doing: str) -> Iterator[None]:
+    """What transformers and torch raise, as an EngineError that keeps the cause."""
+    try:
+        yield
+    except _FAILURES as error:
+        raise EngineError(f"transformers failed {doing}: {error}") from error
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    shown = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.utils.logging.enable_progress_bar()
 
 
 def _head(model: Any, config: Any) -> _Head:
@@ -243,7 +278,10 @@ def _head(model: Any, config: Any) -> _Head:
 
 
 def _quantization(config: Any) -> str:
-    method = config.get("quant_method") if isinstance(config, dict) else config.quant_method
+    stated = getattr(config, "quantization_config", None)
+    if stated is None:
+        return "none"
+    method = stated.get("quant_method") if isinstance(stated, dict) else stated.quant_method
     return str(getattr(method, "value", method))
 
 

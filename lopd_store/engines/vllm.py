@@ -12,6 +12,7 @@ from lopd_store.documents.scoring import Sampling
 from lopd_store.engines.answers import RawAnswer, checked
 from lopd_store.engines.protocol import (
     Floats,
+    ListArray,
     Samples,
     Sequences,
     lengths,
@@ -145,8 +146,10 @@ class VllmScorer(_VllmEngine):
         )
 
     def _read(self, output: Any, prompt_length: int) -> RawAnswer:
-        return read_id_logprobs(output, prompt_length) if self._by_ids else read_flat(
-            output.prompt_logprobs, prompt_length - 1
+        return (
+            read_id_logprobs(output, prompt_length)
+            if self._by_ids
+            else read_flat(output.prompt_logprobs, prompt_length - 1)
         )
 
 
@@ -156,11 +159,9 @@ class VllmSampler(_VllmEngine):
     def __init__(self, options: EngineOptions) -> None:
         super().__init__(options, role="sample")
 
-    def sample(
-        self, prompts: pa.ListArray, *, sampling: Sampling, seeds: Sequence[int]
-    ) -> Samples:
+    def sample(self, prompts: ListArray, *, sampling: Sampling, seeds: Sequence[int]) -> Samples:
         """Sample `sampling.n` responses per prompt. Raises EngineError or UsageError."""
-        nothing = pa.array([[]] * len(prompts), pa.list_(pa.int32()))
+        nothing = _list_column([np.empty(0, np.int32)] * len(prompts), pa.int32())
         refuse_unscorable(
             Sequences(prompts, nothing),
             vocab_size=self.vocab_size,
@@ -228,7 +229,7 @@ def read_samples(outputs: Sequence[Any]) -> Samples:
     )
 
 
-def _list_column(rows: Sequence[npt.NDArray[Any]], item: pa.DataType) -> pa.ListArray:
+def _list_column(rows: Sequence[npt.NDArray[Any]], item: pa.DataType) -> ListArray:
     offsets = np.concatenate([[0], np.cumsum([len(values) for values in rows])])
     values = np.concatenate(rows) if rows else np.empty(0, item.to_pandas_dtype())
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values, item))
