@@ -1,0 +1,146 @@
+"""Commands that check: verify, fsck, fingerprint; and stamp, which lets others check."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lopd_cli.options import (
+    engine_of,
+    engine_options,
+    open_store,
+    remembered,
+    store_option,
+)
+from lopd_cli.output import as_json, print_json
+from lopd_store.artifacts import load
+from lopd_store.errors import IntegrityError
+from lopd_store.identity.model import fingerprint as fingerprint_of
+from lopd_store.stamping import write_stamp
+from lopd_store.store import Store
+from lopd_store.verify.report import Report
+from lopd_store.verify.target import Depth, verify_artifact, verify_file, verify_store
+
+DEPTHS = {1: "integrity", 2: "identity", 3: "behaviour"}
+
+
+@click.command()
+@click.argument("target")
+@click.option("--teacher", help="Compare with this model: a folder, or org/name[@revision].")
+@click.option("--rescore", type=click.IntRange(0), default=0, help="Rows to score again.")
+@click.option(
+    "--engine",
+    type=click.Choice(["vllm", "transformers"]),
+    default="vllm",
+    show_default=True,
+)
+@engine_options
+@store_option
+@as_json
+def verify(
+    target: str,
+    teacher: str | None,
+    rescore: int,
+    engine: str,
+    root: Path,
+    json_wanted: bool,  # noqa: FBT001 - a flag
+    **given: Any,
+) -> None:
+    """Verify TARGET: a ref, an id, a store's folder, or one stray Parquet file.
+
+    Depth 1 checks every byte and value; --teacher adds depth 2, who scored it; --rescore adds
+    depth 3, whether that teacher gives these numbers.
+    """
+    path = Path(target)
+    depth = Depth(
+        teacher=fingerprint_of(teacher, cache=_cache(root)) if teacher else None,
+        rescore=rescore,
+        engine=engine_of(given, engine=engine),
+    )
+    if path.is_file():
+        report = verify_file(path, depth)
+    elif (path / "oci-layout").exists():
+        report = verify_store(Store.open(path))
+    else:
+        report = verify_artifact(open_store(root), target, depth)
+    _print_report(report, json_wanted=json_wanted)
+
+
+def _cache(root: Path) -> Path | None:
+    work = root.expanduser() / ".lopd"
+    return work / "fingerprints" if work.is_dir() else None
+
+
+def _print_report(report: Report, *, json_wanted: bool) -> None:
+    if json_wanted:
+        print_json(report.to_json())
+    else:
+        for note in report.notes:
+            click.echo(f"note: {note}", err=True)
+        for problem in report.problems:
+            click.echo(str(problem))
+        verdict = "ok" if report.ok else f"{len(report.problems)} problem(s)"
+        click.echo(f"{report.target}: {verdict} (depth {report.depth}, {DEPTHS[report.depth]})")
+    click.get_current_context().exit(report.exit_code)
+
+
+@click.command()
+@store_option
+@as_json
+def fsck(root: Path, json_wanted: bool) -> None:  # noqa: FBT001 - a flag
+    """Rehash every blob of the store and look for everything that is missing or out of place."""
+    store = open_store(root)
+    report = Report(target=str(store.root))
+    report.add(IntegrityError, store.fsck())
+    _print_report(report, json_wanted=json_wanted)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--rehash", is_flag=True, help="Read every byte, whatever is remembered.")
+@store_option
+@as_json
+def fingerprint(
+    model: str,
+    root: Path,
+    rehash: bool,  # noqa: FBT001 - a flag
+    json_wanted: bool,  # noqa: FBT001 - a flag
+) -> None:
+    """Say who MODEL is: a folder, or org/name[@revision]."""
+    found = fingerprint_of(model, cache=_cache(root), rehash=rehash)
+    if json_wanted:
+        print_json(
+            {
+                "model": found.model.to_json(),
+                "tokenizer": found.tokenizer.to_json() if found.tokenizer else None,
+            }
+        )
+        return
+    source = found.model.source
+    click.echo(f"weights    {found.model.weights_digest}")
+    click.echo(f"config     {found.model.config_digest}")
+    click.echo(f"vocabulary {found.model.vocab_size:,} rows")
+    click.echo(f"source     {f'{source.repo}@{source.commit}' if source else 'a local folder'}")
+    if found.tokenizer:
+        click.echo(f"tokenizer  {found.tokenizer.core_digest}")
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--sft", required=True, metavar="REF", help="The sft artifact it was trained on.")
+@click.option("--base", help="The model it was trained from: a folder, or org/name[@revision].")
+@store_option
+def stamp(checkpoint: Path, sft: str, base: str | None, root: Path) -> None:
+    """Write lopd.json into CHECKPOINT: the teacher of its SFT data, asserted by you."""
+    store = open_store(root)
+    artifact = load(store, sft)
+    made = write_stamp(
+        checkpoint,
+        how="asserted",
+        manifest=artifact.manifest.encode(),
+        artifact=artifact.document.encode(),
+        identities=[identity.encode() for identity in artifact.identities],
+        base=fingerprint_of(base, cache=remembered(store)).model if base else None,
+        cache=remembered(store),
+    )
+    click.echo(f"{checkpoint}/lopd.json {made.digest}")

@@ -1,0 +1,68 @@
+"""Commands that keep a store in order: tag, rm, gc."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from lopd_cli.options import open_store, store_option
+from lopd_cli.output import as_json, print_json, size_text
+from lopd_store.artifacts import point
+from lopd_store.store.gc import DAY
+
+
+@click.command()
+@click.argument("name")
+@click.argument("ref")
+@store_option
+def tag(name: str, ref: str, root: Path) -> None:
+    """Make REF name the artifact that NAME (a ref or an id) names."""
+    store = open_store(root)
+    artifact = store.refs.resolve(name)
+    point(store, ref, artifact, expected=store.refs.get(ref))
+    click.echo(f"{ref} {artifact}")
+
+
+@click.command()
+@click.argument("ref")
+@store_option
+def rm(ref: str, root: Path) -> None:
+    """Take REF away. Its blobs stay until gc."""
+    store = open_store(root)
+    found = store.refs.get(ref)
+    store.refs.remove(ref, expected=found.digest if found else None)
+    click.echo(f"removed {ref}" + (f", which named {found.digest}" if found else ""))
+
+
+@click.command()
+@click.option(
+    "--grace",
+    type=click.FloatRange(0),
+    default=DAY / 3600,
+    show_default=True,
+    help="Hours; younger blobs stay.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@store_option
+@as_json
+def gc(
+    grace: float,
+    root: Path,
+    dry_run: bool,  # noqa: FBT001 - a flag
+    json_wanted: bool,  # noqa: FBT001 - a flag
+) -> None:
+    """Remove blobs that no ref, no evidence and no build needs."""
+    report = open_store(root).gc(grace_seconds=grace * 3600, dry_run=dry_run)
+    if json_wanted:
+        listed = {
+            "removed": list(map(str, report.removed)),
+            "evidence": list(map(str, report.evidence)),
+        }
+        print_json(asdict(report) | listed)
+        return
+    verb = "would remove" if report.dry_run else "removed"
+    click.echo(
+        f"{verb} {len(report.removed):,} blobs ({size_text(report.removed_bytes)}) and"
+        f" {report.temporary:,} temporary files ({size_text(report.temporary_bytes)});"
+        f" {report.kept:,} blobs stay, {report.young:,} of them for their age"
+    )

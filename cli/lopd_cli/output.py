@@ -1,0 +1,77 @@
+"""Results on stdout, as text for people or JSON for machines; everything else on stderr."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, Self
+
+import click
+from tqdm import tqdm
+
+as_json = click.option("--json", "json_wanted", is_flag=True, help="Print JSON on stdout.")
+
+
+def print_json(value: Any) -> None:
+    """A value as indented JSON on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    """Rows as aligned columns on stdout, a heading first."""
+    cells = [list(columns), *([_cell(row.get(name)) for name in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    for line in cells:
+        padded = (text.ljust(width) for text, width in zip(line, widths, strict=True))
+        click.echo("  ".join(padded).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def size_text(count: float) -> str:
+    """Bytes for people: `12.3 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:  # noqa: PLR2004 - SI prefixes
+            return f"{count:.1f} {unit}" if unit != "B" else f"{count:.0f} B"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+class Bar:
+    """Progress on stderr: a bar with rate and time left; a line a minute where it is no terminal."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def begin(self, *, total_tokens: int, done_tokens: int) -> None:
+        """See lopd_store.building.progress.Progress."""
+        if done_tokens:
+            self.say(f"resuming: {done_tokens:,} of {total_tokens:,} tokens are done")
+        self._bar = tqdm(
+            total=total_tokens,
+            initial=done_tokens,
+            unit="tok",
+            unit_scale=True,
+            dynamic_ncols=True,
+            mininterval=0.1 if sys.stderr.isatty() else 60.0,
+            file=sys.stderr,
+        )
+
+    def advance(self, tokens: int) -> None:
+        """See Progress."""
+        if self._bar is not None:
+            self._bar.update(tokens)
+
+    def say(self, message: str) -> None:
+        """See Progress."""
+        tqdm.write(message, file=sys.stderr)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,73 @@
+"""One chunk of rollouts through a scorer: rows in, the same rows with teacher_logprobs out."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lopd_store.building.complete import with_column, with_finish_reason, with_names
+from lopd_store.building.plan import Chunk
+from lopd_store.building.run import Prepared
+from lopd_store.building.triage import triage
+from lopd_store.engines.protocol import Floats, Sequences
+from lopd_store.inputs.source import PROBLEM
+from lopd_store.rows import flat
+from lopd_store.rows.columns import conform
+
+Prepare = Prepared[Sequences, list[Floats]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreChunk:
+    """Makes chunks ready for a scorer, and rows of its answers.
+
+    Attributes:
+        vocab_size: ids at or above it cannot be scored.
+        max_tokens: the longest prompt and response together.
+        on_error: `skip` or `fail`.
+        eos: ids that end a response.
+    """
+
+    vocab_size: int
+    max_tokens: int
+    on_error: str
+    eos: Collection[int]
+
+    def prepare(self, chunk: Chunk, rows: pa.RecordBatch) -> Prepare:
+        """Leave bad rows out and sort the rest by length, so that batches waste no padding."""
+        good, skipped = triage(
+            conformed(rows),
+            first_row=chunk.first_row,
+            vocab_size=self.vocab_size,
+            max_tokens=self.max_tokens,
+            on_error=self.on_error,
+        )
+        sequences = Sequences(good.column("prompt_ids"), good.column("response_ids"))
+        order = np.argsort(sequences.lengths, kind="stable")
+
+        def finish(answers: list[Floats] | None) -> pa.RecordBatch:
+            return self._with_logprobs(good, order, answers or [])
+
+        return Prepare(sequences.take(order) if len(good) else None, skipped, finish)
+
+    def _with_logprobs(
+        self, rows: pa.RecordBatch, order: npt.NDArray[np.int64], answers: list[Floats]
+    ) -> pa.RecordBatch:
+        in_row_order = [answers[place] for place in np.argsort(order, kind="stable")]
+        values = np.concatenate(in_row_order) if answers else np.empty(0, np.float32)
+        if "loss_mask" in rows.schema.names:
+            kept = flat.lists(rows.column("loss_mask")).values
+            values = np.where(kept, values, np.float32(0.0))
+        logprobs = flat.lists_of(pa.array(values), like=rows.column("response_ids"))
+        complete = with_finish_reason(with_names(rows), eos=self.eos)
+        return with_column(complete, "teacher_logprobs", logprobs)
+
+
+def conformed(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows in the format's own types; the reader's problem column, if any, is carried along."""
+    if PROBLEM not in rows.schema.names:
+        return conform(rows, "rollouts")
+    bare = conform(rows.drop_columns([PROBLEM]), "rollouts")
+    return bare.append_column(PROBLEM, rows.column(PROBLEM))

@@ -1,0 +1,77 @@
+"""Rollouts: an artifact of a store, or a file with prompt_ids and response_ids (or text)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from lopd_store.artifacts import Artifact, load
+from lopd_store.digest import Digest
+from lopd_store.documents.artifact import Lineage
+from lopd_store.documents.identity import Identity
+from lopd_store.errors import ConsistencyError, UsageError
+from lopd_store.inputs.files import read_file
+from lopd_store.inputs.source import RowSource
+from lopd_store.inputs.text import Renderer, with_prompt_ids, with_response_ids
+from lopd_store.store import Store
+
+
+def rollouts_from_store(store: Store, name: str) -> RowSource:
+    """The rows of an artifact of kind rollouts or sft.
+
+    Every blob read is checked against its digest first.
+
+    Raises:
+        NotFoundError: no such ref or id.
+        IntegrityError: a blob is not what its name says.
+        UsageError: the artifact is a signal already.
+        ConsistencyError: its rows were made with different tokenizers.
+    """
+    artifact = load(store, name)
+    if artifact.document.kind == "signal":
+        raise UsageError(f"{name}: expected an artifact of kind rollouts or sft, found signal")
+    identity = _one_identity(artifact, name)
+
+    def read() -> Iterator[pa.RecordBatch]:
+        for shard in artifact.open_shards():
+            yield from shard.batches()
+
+    return RowSource(
+        digest=artifact.id,
+        read=read,
+        identity=identity,
+        lineage=(Lineage(kind=artifact.document.kind, digest=artifact.id),),
+        tokenizer_blob=store.blobs.get(identity.tokenizer.blob),
+    )
+
+
+def _one_identity(artifact: Artifact, name: str) -> Identity:
+    if len({identity.tokenizer.core_digest for identity in artifact.identities}) > 1:
+        raise ConsistencyError(f"{name}: expected rows of one tokenizer, found several")
+    if len(artifact.identities) > 1:
+        raise UsageError(
+            f"{name}: expected rows made by one policy in one way, found"
+            f" {len(artifact.identities)} identities; score each part by itself"
+        )
+    return artifact.identities[0]
+
+
+def rollouts_from_file(path: Path, renderer: Renderer | None) -> RowSource:
+    """Rollouts from a Parquet or JSONL file.
+
+    Rows hold `prompt_ids` and `response_ids`; with a renderer, `messages` or `prompt` and
+    `response` text will do. Then the ids are made here and need not be those that were sampled,
+    which `retokenised` records.
+
+    Raises:
+        NotFoundError: no such file.
+        FormatError: not JSONL or Parquet, or the columns are not there.
+    """
+    first = next(iter(read_file(path)))
+    retokenised = "response_ids" not in first.schema.names
+
+    def read() -> Iterator[pa.RecordBatch]:
+        for batch in read_file(path):
+            yield with_response_ids(with_prompt_ids(batch, renderer), renderer)
+
+    return RowSource(digest=Digest.of_file(path), read=read, retokenised=retokenised)

@@ -1,0 +1,117 @@
+"""Text and chat messages to token ids, with the model's own tokenizer and chat template."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from lopd_store.errors import EngineError, FormatError
+from lopd_store.inputs.source import PROBLEM
+
+
+class Renderer(Protocol):
+    """Text to ids. The same text always gives the same ids."""
+
+    def prompt(self, text: str) -> list[int]:
+        """The ids of a raw prompt, with the special tokens that the tokenizer itself adds."""
+
+    def messages(self, messages: Sequence[dict[str, Any]]) -> list[int]:
+        """The ids of a conversation up to where the assistant begins."""
+
+    def response(self, text: str) -> list[int]:
+        """The ids of a response: nothing added, so its end-of-turn token is not there."""
+
+
+class ModelRenderer:
+    """A renderer over the tokenizer files of a model folder (package transformers)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        try:
+            from transformers import AutoTokenizer
+        except ImportError as error:
+            raise EngineError(
+                "text and messages need a chat template renderer: pip install 'lopd[train]',"
+                " or give prompt_ids"
+            ) from error
+        return AutoTokenizer.from_pretrained(
+            self._folder, local_files_only=True, trust_remote_code=False
+        )
+
+    def prompt(self, text: str) -> list[int]:
+        """See Renderer."""
+        return list(self._tokenizer(text)["input_ids"])
+
+    def messages(self, messages: Sequence[dict[str, Any]]) -> list[int]:
+        """See Renderer. Raises FormatError when the model has no chat template for them."""
+        try:
+            return list(
+                self._tokenizer.apply_chat_template(
+                    list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
+                )
+            )
+        except (ValueError, TypeError, KeyError) as error:
+            raise FormatError(f"expected messages the chat template accepts: {error}") from error
+
+    def response(self, text: str) -> list[int]:
+        """See Renderer."""
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def with_prompt_ids(batch: pa.RecordBatch, renderer: Renderer | None) -> pa.RecordBatch:
+    """`batch` with `prompt_ids`, made from `messages` or `prompt` where it is not there already.
+
+    Raises FormatError when none of the three columns is there, or no renderer was given.
+    """
+    names = batch.schema.names
+    if "prompt_ids" in names:
+        return batch.drop_columns([n for n in ("messages", "prompt") if n in names])
+    column = next((n for n in ("messages", "prompt") if n in names), None)
+    if column is None or renderer is None:
+        raise FormatError(
+            f"expected a column prompt_ids, messages or prompt, found {', '.join(names) or 'none'}"
+        )
+    render = _render_messages if column == "messages" else _render_prompt
+    return _replace(batch, column, "prompt_ids", lambda value: render(renderer, value))
+
+
+def with_response_ids(batch: pa.RecordBatch, renderer: Renderer | None) -> pa.RecordBatch:
+    """`batch` with `response_ids`, re-tokenised from `response` where it is not there already."""
+    names = batch.schema.names
+    if "response_ids" in names:
+        return batch.drop_columns(["response"]) if "response" in names else batch
+    if "response" not in names or renderer is None:
+        raise FormatError(f"expected a column response_ids or response, found {', '.join(names)}")
+    return _replace(batch, "response", "response_ids", renderer.response)
+
+
+def _render_prompt(renderer: Renderer, text: str) -> list[int]:
+    return renderer.prompt(text)
+
+
+def _render_messages(renderer: Renderer, text: str) -> list[int]:
+    return renderer.messages(json.loads(text))
+
+
+def _replace(
+    batch: pa.RecordBatch, old: str, new: str, make: Callable[[str], list[int]]
+) -> pa.RecordBatch:
+    ids: list[list[int] | None] = []
+    problems: list[str | None] = (
+        batch.column(PROBLEM).to_pylist() if PROBLEM in batch.schema.names else [None] * len(batch)
+    )
+    for index, value in enumerate(batch.column(old).to_pylist()):
+        try:
+            ids.append(None if value is None else make(value))
+        except FormatError as error:
+            ids.append(None)
+            problems[index] = problems[index] or str(error)
+    dropped = batch.drop_columns([n for n in (old, PROBLEM) if n in batch.schema.names])
+    with_ids = dropped.append_column(new, pa.array(ids, pa.list_(pa.int32())))
+    return with_ids.append_column(PROBLEM, pa.array(problems, pa.string()))

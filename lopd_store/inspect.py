@@ -1,0 +1,174 @@
+"""What is in a store, as plain values to print: ls, show, log, diff."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from lopd_store.artifacts import Artifact, load
+from lopd_store.digest import Digest
+from lopd_store.documents.identity import Identity
+from lopd_store.errors import LopdError
+from lopd_store.store import Store
+
+COMPARED: Final = ("teacher_logprobs", "rollout_logprobs", "reference_logprobs")
+
+
+def ls(store: Store) -> list[dict[str, Any]]:
+    """One entry a ref, in name order; a ref whose artifact cannot be read says why."""
+    return [_entry(store, name, ref.digest) for name, ref in store.refs.list().items()]
+
+
+def _entry(store: Store, name: str, digest: Digest) -> dict[str, Any]:
+    try:
+        artifact = load(store, str(digest))
+    except LopdError as error:
+        return {"ref": name, "id": str(digest), "error": str(error)}
+    document = artifact.document
+    return {
+        "ref": name,
+        "id": str(digest),
+        "kind": document.kind,
+        "rows": document.rows,
+        "tokens": document.tokens,
+        "bytes": sum(layer.size for layer in artifact.manifest.layers),
+        "teacher": _short_name(artifact.identities[0], "teacher"),
+        "policy": _short_name(artifact.identities[0], "policy"),
+    }
+
+
+def _short_name(identity: Identity, role: str) -> str | None:
+    model = identity.models.get(role)
+    if model is None:
+        return None
+    source = f"{model.source.repo}@{model.source.commit[:12]} " if model.source else ""
+    return f"{source}{model.weights_digest.short}"
+
+
+def show(store: Store, name: str) -> dict[str, Any]:
+    """Everything an artifact says of itself. Raises as `artifacts.load` does."""
+    artifact = load(store, name)
+    document, identity = artifact.document, artifact.identities[0]
+    models = {role: model.to_json() for role, model in identity.models.items()}
+    return {
+        "id": str(artifact.id),
+        "refs": [ref for ref, at in store.refs.list().items() if at.digest == artifact.id],
+        "kind": document.kind,
+        "rows": document.rows,
+        "tokens": document.tokens,
+        "prompt_tokens": document.prompt_tokens,
+        "duplicates": document.duplicates,
+        "skipped": dict(document.skipped),
+        "content_digest": str(document.content_digest),
+        "teacher": models.get("teacher"),
+        "policy": models.get("policy"),
+        "tokenizer": identity.tokenizer.to_json(),
+        "sampling": identity.sampling.to_json() if identity.sampling else None,
+        "scorings": {name: scoring.to_json() for name, scoring in identity.scorings.items()},
+        "precision": identity.precision,
+        "policy_stamp": identity.policy_stamp.json if identity.policy_stamp else None,
+        "imported": identity.imported.to_json() if identity.imported else None,
+        "identities": [str(digest) for digest in document.identities],
+        "columns": [column.to_json() for column in document.columns],
+        "lineage": [link.to_json() for link in document.lineage],
+        "shards": _shards(artifact),
+        "evidence": [
+            {"type": found.artifact_type, "digest": str(found.digest)}
+            for found in store.evidence(artifact.id)
+        ],
+    }
+
+
+def _shards(artifact: Artifact) -> list[dict[str, Any]]:
+    return [
+        {
+            "digest": str(layer.digest),
+            "rows": layer.rows,
+            "tokens": layer.tokens,
+            "bytes": layer.size,
+            "path": str(artifact.store.blobs.path(layer.digest)),
+        }
+        for layer in artifact.shards
+    ]
+
+
+def line(value: Any) -> str:
+    """A value in one line, for people."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def log(store: Store, ref: str) -> list[dict[str, Any]]:
+    """How a ref moved, newest first."""
+    return [entry.to_json() for entry in reversed(store.log.read(ref))]
+
+
+def diff(store: Store, left: str, right: str) -> dict[str, Any]:
+    """What two artifacts do not share: documents, samples, and numbers on common samples.
+
+    Raises as `artifacts.load` does; every blob read is checked first.
+    """
+    a, b = load(store, left), load(store, right)
+    return {
+        "same": a.id == b.id,
+        "same_content": a.document.content_digest == b.document.content_digest,
+        "documents": _changed(_facts(a), _facts(b)),
+        **_rows_that_differ(a, b),
+    }
+
+
+def _facts(artifact: Artifact) -> dict[str, Any]:
+    identity = artifact.identities[0].json
+    return {"artifact": artifact.document.json, "identity": identity}
+
+
+def _changed(left: Any, right: Any, where: str = "") -> list[dict[str, Any]]:
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return [
+            change
+            for key in sorted(left.keys() | right.keys())
+            for change in _changed(left.get(key), right.get(key), f"{where}/{key}")
+        ]
+    return [] if left == right else [{"where": where, "left": left, "right": right}]
+
+
+def _rows_that_differ(a: Artifact, b: Artifact) -> dict[str, Any]:
+    import duckdb
+
+    for artifact in (a, b):
+        for layer in artifact.shards:
+            artifact.store.blobs.check(layer.digest, size=layer.size)
+    paths = [[str(x.store.blobs.path(s.digest)) for s in x.shards] for x in (a, b)]
+    names = {c.name for c in a.document.columns} & {c.name for c in b.document.columns}
+    with duckdb.connect() as connection:
+        connection.execute("set autoinstall_known_extensions = false")
+        both, left, right = connection.execute(_COUNTS, paths).fetchone()
+        rows = {"common": both, "only_left": left, "only_right": right}
+        numbers = {
+            column: dict(zip(_MEASURES, connection.execute(query, paths).fetchone(), strict=True))
+            for column, query in _GAPS.items()
+            if column in names
+        }
+    return {"rows": rows, "columns": numbers}
+
+
+_COUNTS: Final = """
+    select count(*) filter (a.sample_id is not null and b.sample_id is not null),
+           count(*) filter (b.sample_id is null),
+           count(*) filter (a.sample_id is null)
+    from (select sample_id from read_parquet($1)) a
+    full join (select sample_id from read_parquet($2)) b using (sample_id)
+"""
+_MEASURES: Final = ("tokens", "differing", "mean_abs", "max_abs")
+# A column cannot be a parameter of a statement: each query is spelled out of our own constants.
+_GAPS: Final = {
+    column: f"""
+    with pairs as (
+        select unnest(a.{column}) as x, unnest(b.{column}) as y
+        from read_parquet($1) a join read_parquet($2) b using (sample_id)
+    )
+    select count(*), count(*) filter (x is distinct from y),
+           coalesce(avg(abs(x::double - y::double)), 0.0),
+           coalesce(max(abs(x::double - y::double)), 0.0)
+    from pairs
+    """  # noqa: S608 - constants only, see above
+    for column in COMPARED
+}

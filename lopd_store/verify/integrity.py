@@ -1,0 +1,220 @@
+"""Depth 1: every digest, size, footer, schema, count, length and value of an artifact.
+
+Order on read is size, digest, parse: bytes that are not what their name says are never parsed.
+Nothing stops at the first problem.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lopd_store.digest import Digest
+from lopd_store.documents.artifact import ArtifactDocument
+from lopd_store.documents.identity import Identity
+from lopd_store.documents.manifest import Descriptor, Manifest
+from lopd_store.documents.skipped import parse_skipped
+from lopd_store.errors import FormatError, IntegrityError, LopdError, Problem
+from lopd_store.identity.tokenizer import open_tokenizer
+from lopd_store.rows.columns import type_text
+from lopd_store.rows.sample_id import Occurrences
+from lopd_store.shards.reader import Shard
+from lopd_store.store import Store
+from lopd_store.verify.report import Report
+from lopd_store.verify.rows import Tally, check_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """The documents of an artifact that could be read.
+
+    Attributes:
+        manifest: the OCI manifest.
+        artifact: what came out.
+        identities: who made the rows, by digest.
+    """
+
+    manifest: Manifest
+    artifact: ArtifactDocument
+    identities: dict[Digest, Identity]
+
+
+def check_artifact(store: Store, artifact: Digest, report: Report) -> Documents | None:
+    """Check one artifact of a store. None when its documents are too damaged to go on."""
+    documents = _documents(store, artifact, report)
+    if documents is None:
+        return None
+    report.add(FormatError, documents.manifest.disagreements(documents.artifact))
+    _check_tokenizers(store, documents, report)
+    skipped = _skipped_counts(store, documents, report)
+    if skipped is not None and skipped != dict(documents.artifact.skipped):
+        report.add(
+            FormatError,
+            [Problem("skipped-count", "artifact", str(documents.artifact.skipped), str(skipped))],
+        )
+    _check_shards(store, documents, report)
+    return documents
+
+
+def check_file(path: Path, report: Report) -> Identity | None:
+    """Check a stray shard against the identity in its own footer. None when it has none."""
+    report.notes.append("no manifest names this file: it is checked against itself only")
+    try:
+        shard = Shard.open(path)
+        identity = Identity.parse(shard.identity_bytes, what=f"{path} footer")
+        tally = Tally()
+        check_rows(shard, identity, str(path), tally, report)
+    except LopdError as error:
+        report.add_error(error, str(path))
+        return None
+    report.notes.append(f"{tally.rows} rows, {tally.tokens} tokens")
+    return identity
+
+
+def _documents(store: Store, artifact: Digest, report: Report) -> Documents | None:
+    try:
+        manifest = Manifest.parse(store.blobs.get(artifact), what=f"manifest {artifact.short}")
+        config = store.blobs.get(manifest.config.digest, size=manifest.config.size)
+        document = ArtifactDocument.parse(config, what="artifact document")
+    except LopdError as error:
+        report.add_error(error, f"artifact {artifact.short}")
+        return None
+    identities = {}
+    for layer in manifest.identities:
+        try:
+            data = store.blobs.get(layer.digest, size=layer.size)
+            identities[layer.digest] = Identity.parse(data, what="identity document")
+        except LopdError as error:
+            report.add_error(error, f"identity {layer.digest.short}")
+    return Documents(manifest=manifest, artifact=document, identities=identities)
+
+
+def _check_tokenizers(store: Store, documents: Documents, report: Report) -> None:
+    named = {identity.tokenizer.blob for identity in documents.identities.values()}
+    for missing in named - {layer.digest for layer in documents.manifest.tokenizers}:
+        problem = Problem("unnamed-blob", f"tokenizer {missing.short}", "a layer", "no such layer")
+        report.add(FormatError, [problem])
+    for layer in documents.manifest.tokenizers:
+        try:
+            open_tokenizer(store.blobs.get(layer.digest, size=layer.size))
+        except LopdError as error:
+            report.add_error(error, f"tokenizer {layer.digest.short}")
+
+
+def _skipped_counts(store: Store, documents: Documents, report: Report) -> dict[str, int] | None:
+    layer = documents.manifest.skipped
+    if layer is None:
+        return {}
+    try:
+        rows = parse_skipped(store.blobs.get(layer.digest, size=layer.size))
+    except LopdError as error:
+        report.add_error(error, "skipped rows")
+        return None
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row.reason] = counts.get(row.reason, 0) + 1
+    return counts
+
+
+def _check_shards(store: Store, documents: Documents, report: Report) -> None:
+    """Digests of later shards are computed while the rows of earlier ones are looked at."""
+    tally = Tally()
+    with (
+        TemporaryDirectory() as folder,
+        Occurrences(Path(folder)) as occurrences,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        tally.occurrences = occurrences
+        whole = True
+        for number, (layer, intact) in enumerate(_intact(store, documents.manifest, pool)):
+            if isinstance(intact, LopdError):
+                report.add_error(intact, f"shard {number}")
+                whole = False
+            else:
+                whole &= _check_shard(store, layer, number, documents, tally, report)
+        tally.duplicates = occurrences.duplicates
+    if whole:
+        report.add(FormatError, _total_problems(documents.artifact, tally))
+
+
+def _intact(
+    store: Store, manifest: Manifest, pool: ThreadPoolExecutor
+) -> Iterator[tuple[Descriptor, LopdError | None]]:
+    def digest_of(layer: Descriptor) -> LopdError | None:
+        try:
+            store.blobs.check(layer.digest, size=layer.size)
+        except LopdError as error:
+            return error
+        return None
+
+    yield from zip(manifest.shards, pool.map(digest_of, manifest.shards), strict=True)
+
+
+def _check_shard(
+    store: Store,
+    layer: Descriptor,
+    number: int,
+    documents: Documents,
+    tally: Tally,
+    report: Report,
+) -> bool:
+    """Whether the shard's rows could be read to the end."""
+    where = f"shard {number}"
+    identity = documents.identities.get(layer.identity)
+    if identity is None:
+        report.notes.append(f"{where}: rows not looked at, as their identity could not be read")
+        return False
+    rows, tokens = tally.rows, tally.tokens
+    try:
+        shard = Shard.open(store.blobs.path(layer.digest))
+        if shard.identity_bytes != identity.encode():
+            found = Digest.of(shard.identity_bytes)
+            problem = Problem("footer-identity", where, str(layer.identity), str(found))
+            report.add(IntegrityError, [problem])
+        report.add(FormatError, _column_problems(shard, documents.artifact, where))
+        check_rows(shard, identity, where, tally, report)
+    except LopdError as error:
+        report.add_error(error, where)
+        return False
+    counted = {"rows": tally.rows - rows, "tokens": tally.tokens - tokens}
+    claimed = {"rows": layer.rows, "tokens": layer.tokens}
+    report.add(FormatError, _count_problems(where, claimed, counted))
+    return True
+
+
+def _column_problems(shard: Shard, artifact: ArtifactDocument, where: str) -> list[Problem]:
+    found = {field.name: type_text(field.type) for field in shard.schema}
+    claimed = {column.name: column.type for column in artifact.columns}
+    if found == claimed and shard.kind == artifact.kind:
+        return []
+    return [Problem("columns-differ", where, f"{artifact.kind} {claimed}", f"{shard.kind} {found}")]
+
+
+def _total_problems(artifact: ArtifactDocument, tally: Tally) -> list[Problem]:
+    claimed = {
+        "rows": artifact.rows,
+        "tokens": artifact.tokens,
+        "prompt_tokens": artifact.prompt_tokens,
+        "duplicates": artifact.duplicates,
+        "content_digest": str(artifact.content_digest),
+    }
+    counted = {
+        "rows": tally.rows,
+        "tokens": tally.tokens,
+        "prompt_tokens": tally.prompt_tokens,
+        "duplicates": tally.duplicates,
+        "content_digest": str(tally.content.digest()) if tally.content else "none",
+    }
+    return _count_problems("artifact", claimed, counted)
+
+
+def _count_problems(
+    where: str, claimed: Mapping[str, object], counted: Mapping[str, object]
+) -> list[Problem]:
+    return [
+        Problem(f"{name.replace('_', '-')}-differ", where, str(claimed[name]), str(counted[name]))
+        for name in claimed
+        if claimed[name] != counted[name]
+    ]

@@ -1,0 +1,63 @@
+"""What a verification found."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from lopd_store.errors import LopdError, Problem
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """Collects every problem, and the exit code of the gravest.
+
+    Attributes:
+        target: what was verified.
+        depth: how deep the look went: 1 integrity, 2 identity, 3 behaviour.
+        problems: all that was found, in the order it was found.
+        notes: what a reader should know although it is no problem.
+        exit_code: 0, or the lowest code among the problems: bytes that lie (3) come before what is
+            missing (4), malformed (5) or inconsistent (6).
+    """
+
+    target: str
+    depth: int = 1
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    exit_code: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.problems
+
+    def add(self, error: type[LopdError], problems: Iterable[Problem]) -> None:
+        """Note problems that would be raised as `error`."""
+        found = list(problems)
+        if found:
+            self.problems += found
+            self.exit_code = min(self.exit_code or error.exit_code, error.exit_code)
+
+    def add_error(self, error: LopdError, where: str) -> None:
+        """Note an error by its own problems, or as one problem made of its message."""
+        self.add(type(error), error.problems or (as_problem(error, where),))
+
+    def to_json(self) -> dict[str, Any]:
+        """`target`, `ok`, `depth`, `problems` (kind, where, expected, found) and `notes`."""
+        return {
+            "target": self.target,
+            "ok": self.ok,
+            "depth": self.depth,
+            "problems": [
+                {"kind": p.kind, "where": p.where, "expected": p.expected, "found": p.found}
+                for p in self.problems
+            ],
+            "notes": self.notes,
+        }
+
+
+def as_problem(error: LopdError, where: str) -> Problem:
+    """An error that carries no problems as one; its kind is the error's class in words."""
+    words = type(error).__name__.removesuffix("Error")
+    kind = "".join(f"-{c.lower()}" if c.isupper() else c for c in words).lstrip("-")
+    return Problem(kind, where, "none of this", str(error))

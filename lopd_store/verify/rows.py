@@ -1,0 +1,83 @@
+"""The rows of a shard, looked at once: values, counts, content digest, numbering."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from lopd_store.documents.identity import Identity
+from lopd_store.errors import FormatError, Problem
+from lopd_store.rows import flat
+from lopd_store.rows.check import row_problems
+from lopd_store.rows.columns import canonical_schema
+from lopd_store.rows.content import ContentDigest
+from lopd_store.rows.sample_id import Occurrences
+from lopd_store.shards.reader import Shard
+from lopd_store.verify.report import Report
+
+MAX_MISNUMBERED = 20  # named by row; a file of nothing else must not fill the report
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What the rows seen so far come to.
+
+    Attributes:
+        rows: how many.
+        tokens: their response tokens.
+        prompt_tokens: their prompt tokens.
+        duplicates: rows that repeat an earlier sample.
+        content: the digest over their values, once there is a row.
+        occurrences: counts repeated samples; None when only a part of an artifact is at hand.
+    """
+
+    rows: int = 0
+    tokens: int = 0
+    prompt_tokens: int = 0
+    duplicates: int = 0
+    content: ContentDigest | None = None
+    occurrences: Occurrences | None = None
+
+
+def check_rows(shard: Shard, identity: Identity, where: str, tally: Tally, report: Report) -> None:
+    """Look at every row of a shard. Raises FormatError or IntegrityError when it cannot be read."""
+    first_row = 0
+    for batch in shard.batches():
+        problems = row_problems(
+            batch,
+            kind=identity.kind,
+            vocab_size=identity.vocab_size,
+            where=where,
+            first_row=first_row,
+        )
+        report.add(FormatError, problems)
+        report.add(FormatError, _numbering_problems(batch, where, first_row, tally))
+        _count(batch, tally)
+        first_row += len(batch)
+
+
+def _count(batch: pa.RecordBatch, tally: Tally) -> None:
+    if tally.content is None:
+        tally.content = ContentDigest(canonical_schema(batch.schema))
+    tally.content.update(batch)
+    tally.rows += len(batch)
+    tally.tokens += int(flat.lengths(batch.column("response_ids")).sum())
+    tally.prompt_tokens += int(flat.lengths(batch.column("prompt_ids")).sum())
+
+
+def _numbering_problems(
+    batch: pa.RecordBatch, where: str, first_row: int, tally: Tally
+) -> list[Problem]:
+    """A repeated sample carries the number of its repetition, and only then."""
+    if tally.occurrences is None or batch.column("sample_id").null_count:
+        return []
+    found = batch.column("sample_id")
+    bases = pa.array([name.partition(".")[0] for name in found.to_pylist()], pa.string())
+    expected = tally.occurrences.number(bases)
+    if found.equals(expected):
+        return []
+    pairs = zip(expected.to_pylist(), found.to_pylist(), strict=True)
+    return [
+        Problem("sample-number", f"{where} row {first_row + i}", wanted, name)
+        for i, (wanted, name) in enumerate(pairs)
+        if wanted != name
+    ][:MAX_MISNUMBERED]

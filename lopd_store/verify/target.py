@@ -1,0 +1,120 @@
+"""What can be verified: an artifact of a store, a whole store, one stray shard."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from lopd_store.building.options import EngineOptions
+from lopd_store.digest import Digest
+from lopd_store.documents import media
+from lopd_store.documents.identity import Identity
+from lopd_store.documents.manifest import Manifest
+from lopd_store.documents.noise import Noise
+from lopd_store.errors import IntegrityError, LopdError, UsageError
+from lopd_store.identity.model import Fingerprint
+from lopd_store.shards.reader import Shard
+from lopd_store.store import Store
+from lopd_store.verify.behaviour import evenly, rescore, tolerance
+from lopd_store.verify.identity import check_teacher
+from lopd_store.verify.integrity import check_artifact, check_file
+from lopd_store.verify.report import Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """How deep to look.
+
+    Attributes:
+        teacher: the teacher at hand, for depth 2.
+        rescore: rows to score again with it, for depth 3; 0 for none.
+        engine: how to score them.
+    """
+
+    teacher: Fingerprint | None = None
+    rescore: int = 0
+    engine: EngineOptions = field(default_factory=EngineOptions)
+
+    def __post_init__(self) -> None:
+        if self.rescore and self.teacher is None:
+            raise UsageError("re-scoring needs a teacher: name it with --teacher")
+        if self.rescore < 0:
+            raise UsageError(f"expected a number of rows to score again, found {self.rescore}")
+
+
+def verify_artifact(store: Store, name: str, depth: Depth) -> Report:
+    """Verify the artifact a ref or id names. Raises NotFoundError when nothing has the name."""
+    artifact = store.refs.resolve(name)
+    report = Report(target=f"{name} ({artifact.short})")
+    documents = check_artifact(store, artifact, report)
+    if documents is None or depth.teacher is None:
+        return report
+    identities = list(documents.identities.values())
+    report.depth = 2
+    check_teacher(identities, depth.teacher, report)
+    if depth.rescore and report.ok:
+        paths = [store.blobs.path(layer.digest) for layer in documents.manifest.shards]
+        noise = _noise(store, artifact, report)
+        _rescore(identities[0], paths, documents.artifact.rows, noise, depth, report)
+    return report
+
+
+def verify_file(path: Path, depth: Depth) -> Report:
+    """Verify one shard by what it says of itself."""
+    report = Report(target=str(path))
+    identity = check_file(path, report)
+    if identity is None or depth.teacher is None:
+        return report
+    report.depth = 2
+    check_teacher([identity], depth.teacher, report)
+    if depth.rescore and report.ok:
+        _rescore(identity, [path], Shard.open(path).rows, None, depth, report)
+    return report
+
+
+def verify_store(store: Store) -> Report:
+    """Verify every blob of a store and every artifact that a ref names."""
+    report = Report(target=str(store.root))
+    report.add(IntegrityError, store.fsck())
+    for name, descriptor in store.refs.list().items():
+        part = Report(target=name)
+        check_artifact(store, descriptor.digest, part)
+        known = set(report.problems)
+        report.problems += [problem for problem in part.problems if problem not in known]
+        codes = [code for code in (report.exit_code, part.exit_code) if code]
+        report.exit_code = min(codes, default=0)
+        report.notes += [f"{name}: {note}" for note in part.notes]
+    return report
+
+
+def _noise(store: Store, artifact: Digest, report: Report) -> Noise | None:
+    for descriptor in store.evidence(artifact, media.artifact_type("noise")):
+        try:
+            manifest = Manifest.parse(store.blobs.get(descriptor.digest, size=descriptor.size))
+            layer = manifest.layers_of(media.NOISE)[0]
+            return Noise.parse(store.blobs.get(layer.digest, size=layer.size))
+        except LopdError as error:
+            report.add_error(error, "attached noise")
+    return None
+
+
+def _rescore(
+    identity: Identity,
+    paths: list[Path],
+    total: int,
+    noise: Noise | None,
+    depth: Depth,
+    report: Report,
+) -> None:
+    assert depth.teacher is not None  # noqa: S101 - Depth refuses it
+    report.depth = 3
+    rows = evenly(_batches(paths), total=total, wanted=depth.rescore)
+    with depth.engine.scorer(depth.teacher.folder) as scorer:
+        limit = tolerance(identity, noise, str(scorer.scoring["dtype"]))
+        rescore(rows, scorer, limit, report)
+
+
+def _batches(paths: list[Path]) -> Iterator[pa.RecordBatch]:
+    for path in paths:
+        yield from Shard.open(path).batches()
