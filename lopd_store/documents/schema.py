@@ -36,10 +36,7 @@ _KINDS: Final = {
     "maxLength": "too-long",
     "not": "forbidden-field",
 }
-_VERSIONED: Final = {
-    "format": re.compile(r"lopd\.([a-z-]+)\.v([0-9]{1,9})"),
-    "artifactType": re.compile(r"application/vnd\.lopd\.([a-z-]+)\.v([0-9]{1,9})"),
-}
+_VERSIONED: Final = re.compile(r"(?:application/vnd\.)?lopd\.[a-z-]+\.v([0-9]{1,9})")
 _TYPES: Final = {dict: "an object", list: "a list", bool: "a boolean", type(None): "null"}
 
 
@@ -81,13 +78,18 @@ def problems(document: Any, name: str) -> list[Problem]:
 def _newer(document: Any) -> Problem | None:
     if not isinstance(document, dict):
         return None
-    for field, grammar in _VERSIONED.items():
-        value = document.get(field)
-        match = grammar.fullmatch(value) if isinstance(value, str) else None
-        if match and int(match[2]) > 1:
-            found = f"{value}, written by a newer spec than this lopd reads: upgrade lopd"
-            return Problem("newer-format", f"/{field}", "version 1", found)
-    return None
+    fields = ((field, document.get(field)) for field in ("format", "artifactType"))
+    return next((_upgrade(f"/{name}", text) for name, text in fields if _is_newer(text)), None)
+
+
+def _is_newer(text: Any) -> bool:
+    match = _VERSIONED.fullmatch(text) if isinstance(text, str) else None
+    return match is not None and int(match[1]) > 1
+
+
+def _upgrade(where: str, text: Any) -> Problem:
+    found = f"{text}, written by a newer spec than this lopd reads: upgrade lopd"
+    return Problem("newer-format", where, "version 1", found)
 
 
 def _problem(error: "ValidationError") -> Problem:
@@ -95,6 +97,8 @@ def _problem(error: "ValidationError") -> Problem:
     keyword = str(error.validator)
     if keyword == "required":
         return Problem("missing-field", where, f"the field {error.message!r}", "none")
+    if keyword in ("const", "pattern") and _is_newer(error.instance):
+        return _upgrade(where, error.instance)
     rule: dict[str, Any] = error.schema  # type: ignore[assignment] # no schema of ours is a boolean
     expected = rule.get("title") or f"{keyword} {json.dumps(error.validator_value)[:200]}"
     kind = rule.get("x-problem") if keyword in ("pattern", "maxLength") else None
