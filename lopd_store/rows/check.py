@@ -1,5 +1,6 @@
 """A batch of rows → every problem in it, without a Python object per token."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -178,9 +179,28 @@ def bad_rows(batch: pa.RecordBatch, *, vocab_size: int, max_tokens: int | None) 
     if "finish_reason" in batch.schema.names:
         known = pc.is_in(batch.column("finish_reason"), value_set=pa.array(FINISH_REASONS))
         reasons["unknown-finish-reason"] = ~_true(known)
-    first = np.full(batch.num_rows, None, object)
-    for reason in reversed(reasons):
-        first[reasons[reason]] = reason
+    return _first_reason(reasons, batch.num_rows)
+
+
+def bad_prompts(batch: pa.RecordBatch, *, vocab_size: int, max_tokens: int) -> pa.StringArray:
+    """Why each prompt cannot be answered: a reason of `bad_rows`, or null where it can.
+
+    For rows of prompt_ids, in the format's own type; `max_tokens` bounds the prompt.
+    """
+    prompt = flat.lists(batch.column("prompt_ids"))
+    reasons = {
+        "null-value": _any_null(batch),
+        "empty-prompt": prompt.lengths == 0,
+        "token-out-of-vocabulary": _outside(prompt, vocab_size),
+        "too-long": prompt.lengths > max_tokens,
+    }
+    return _first_reason(reasons, batch.num_rows)
+
+
+def _first_reason(reasons: Mapping[str, npt.NDArray[np.bool_]], rows: int) -> pa.StringArray:
+    first = np.full(rows, None, object)
+    for reason, bad in reversed(reasons.items()):
+        first[bad] = reason
     return pa.array(first, pa.string())
 
 

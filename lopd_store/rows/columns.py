@@ -99,10 +99,8 @@ def schema_problems(schema: pa.Schema, kind: str) -> list[Problem]:
 
 
 def _name_problems(schema: pa.Schema, kind: str) -> list[Problem]:
-    problems = []
+    problems = _repeated(schema)
     for name in dict.fromkeys(schema.names):
-        if (times := schema.names.count(name)) > 1:
-            problems.append(Problem("duplicate-column", name, "one column", f"{times} columns"))
         if not name or not name.isprintable():
             problems.append(
                 Problem("column-name", repr(name), "a printable name", f"{len(name)} characters")
@@ -118,6 +116,14 @@ def _name_problems(schema: pa.Schema, kind: str) -> list[Problem]:
                 Problem("column-kind", name, "it in kind signal only; drop it", f"kind {kind}")
             )
     return problems
+
+
+def _repeated(schema: pa.Schema) -> list[Problem]:
+    return [
+        Problem("duplicate-column", name, "one column", f"{times} columns")
+        for name in dict.fromkeys(schema.names)
+        if (times := schema.names.count(name)) > 1
+    ]
 
 
 def _type_problems(schema: pa.Schema) -> list[Problem]:
@@ -136,8 +142,10 @@ def _type_problems(schema: pa.Schema) -> list[Problem]:
 def canonical_schema(schema: pa.Schema) -> pa.Schema:
     """The same columns in shard order and in the format's own Arrow types, without metadata.
 
-    Raises FormatError on a type outside the closed list.
+    Raises FormatError on a name twice, or a type outside the closed list.
     """
+    if problems := _type_problems(schema) + _repeated(schema):
+        raise FormatError.of(problems, subject="columns")
     return arrow_schema((field.name, type_text(field.type)) for field in schema)
 
 

@@ -21,11 +21,11 @@ class RowGroup:
 
     Attributes:
         rows: the rows in the format's types, with canonical floats.
-        ends_shard: is this the last row group of its shard?
+        shard: the number of the shard they stand in, from 0.
     """
 
     rows: pa.RecordBatch
-    ends_shard: bool
+    shard: int
 
 
 def row_groups(
@@ -42,6 +42,7 @@ def row_groups(
     """
     schema: pa.Schema | None = None
     held: list[pa.RecordBatch] = []
+    number = 0
     group = _Fill(tokens=row_group_tokens)
     shard = _Fill(tokens=shard_tokens, rows=None, size=None)
     for batch in batches:
@@ -55,13 +56,14 @@ def row_groups(
             shard.take(weights, taken)
             rest = rest.slice(taken)
             if group.full or shard.full:
-                yield RowGroup(_joined(held), ends_shard=shard.full)
+                yield RowGroup(_joined(held), number)
                 held = []
                 group.empty()
                 if shard.full:
+                    number += 1
                     shard.empty()
     if held:
-        yield RowGroup(_joined(held), ends_shard=True)
+        yield RowGroup(_joined(held), number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ written, so a shard is never read back. `benchmarks/shard_size.py` says why each
 import contextlib
 import hashlib
 import io
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 from lopd_store.digest import Digest
 from lopd_store.errors import FormatError, StoreError, UsageError
 from lopd_store.rows import columns, flat
-from lopd_store.shards.cutting import RowGroup, row_groups
+from lopd_store.shards.cutting import row_groups
 
 SHARD_TOKENS: Final = 16_000_000
 ROW_GROUP_TOKENS: Final = 300_000
@@ -80,19 +81,16 @@ def write_shards(
     if min(shard_tokens, row_group_tokens) < 1:
         raise UsageError("expected shard_tokens and row_group_tokens of at least 1")
     groups = row_groups(batches, row_group_tokens=row_group_tokens, shard_tokens=shard_tokens)
-    written = 0
-    for first in groups:
-        path = folder / f"shard-{written:05d}.parquet"
+    number = -1
+    for number, members in itertools.groupby(groups, key=lambda group: group.shard):
+        first = next(members)
+        path = folder / f"shard-{number:05d}.parquet"
         with _Writing(path, first.rows.schema, identity) as shard:
-            group = first
-            shard.add(group)
-            while not group.ends_shard:
-                group = next(groups)
-                shard.add(group)
+            for group in itertools.chain([first], members):
+                shard.add(group.rows)
             finished = shard.finish()
         yield finished
-        written += 1
-    if not written:
+    if number < 0:
         raise FormatError("expected at least one row, found no rows")
 
 
@@ -118,8 +116,7 @@ class _Writing:
                 self._writer.close()
             self._path.unlink(missing_ok=True)
 
-    def add(self, group: RowGroup) -> None:
-        rows = group.rows
+    def add(self, rows: pa.RecordBatch) -> None:
         with _refusing(self._path):
             self._writer.write_table(pa.Table.from_batches([rows]), row_group_size=rows.num_rows)
         self._rows += rows.num_rows

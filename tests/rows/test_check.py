@@ -22,7 +22,8 @@ def make(changes: Change | None = None) -> pa.RecordBatch:
         "loss_mask": [[True, True], [True], [True, False, True]],
         "finish_reason": ["stop", "length", "abort"],
         "answer": ["a", None, "c"],
-    } | (changes or {})
+    }
+    rows |= changes or {}
     arrays: dict[str, Any] = {
         name: pa.array(values, columns.TYPES.get(name)) for name, values in rows.items()
     }

@@ -110,7 +110,7 @@ def test_column_order_does_not_count() -> None:
 
 
 def test_names_values_types_and_nulls_count() -> None:
-    tables = [
+    tables: list[Table] = [
         {"a": ("int32", [0])},
         {"b": ("int32", [0])},
         {"a": ("int64", [0])},
