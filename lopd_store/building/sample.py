@@ -1,6 +1,7 @@
 """One chunk of prompts through a sampler: prompts in, n rows for each out."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from lopd_store.building.score import conformed
 from lopd_store.building.triage import triage
 from lopd_store.documents.identity import Sampling
 from lopd_store.engines.protocol import Samples, request_seeds
+from lopd_store.rows.check import bad_prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +49,8 @@ class SampleChunk:
         """Leave bad prompts out; seeds go by a prompt's place in the input, not in the chunk."""
         good, skipped = triage(
             conformed(rows),
+            partial(bad_prompts, vocab_size=self.vocab_size, max_tokens=self.max_tokens),
             first_row=chunk.first_row,
-            vocab_size=self.vocab_size,
-            max_tokens=self.max_tokens,
             on_error=self.on_error,
         )
         left_out = {row.row for row in skipped}

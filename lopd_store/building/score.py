@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from lopd_store.building.triage import triage
 from lopd_store.engines.protocol import Floats, Sequences
 from lopd_store.inputs.source import PROBLEM
 from lopd_store.rows import flat
+from lopd_store.rows.check import bad_rows
 from lopd_store.rows.columns import conform
 
 Prepare = Prepared[Sequences, list[Floats]]
@@ -39,9 +41,8 @@ class ScoreChunk:
         """Leave bad rows out and sort the rest by length, so that batches waste no padding."""
         good, skipped = triage(
             conformed(rows),
+            partial(bad_rows, vocab_size=self.vocab_size, max_tokens=self.max_tokens),
             first_row=chunk.first_row,
-            vocab_size=self.vocab_size,
-            max_tokens=self.max_tokens,
             on_error=self.on_error,
         )
         sequences = Sequences(good.column("prompt_ids"), good.column("response_ids"))
@@ -50,7 +51,7 @@ class ScoreChunk:
         def finish(answers: list[Floats] | None) -> pa.RecordBatch:
             return self._with_logprobs(good, order, answers or [])
 
-        return Prepare(sequences.take(order) if len(good) else None, skipped, finish)
+        return Prepared(sequences.take(order) if len(good) else None, skipped, finish)
 
     def _with_logprobs(
         self, rows: pa.RecordBatch, order: npt.NDArray[np.int64], answers: list[Floats]

@@ -1,31 +1,33 @@
 """Rows of an input that can be worked on, and the reasons for those that cannot."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 
 from lopd_store.documents.skipped import SkippedRow
 from lopd_store.errors import FormatError, Problem
 from lopd_store.inputs.source import PROBLEM
-from lopd_store.rows.check import bad_rows
+
+Judge = Callable[[pa.RecordBatch], pa.StringArray]
 
 
 def triage(
-    rows: pa.RecordBatch, *, first_row: int, vocab_size: int, max_tokens: int, on_error: str
+    rows: pa.RecordBatch, judge: Judge, *, first_row: int, on_error: str
 ) -> tuple[pa.RecordBatch, list[SkippedRow]]:
     """Split rows into those to work on and those to leave out.
 
     Args:
         rows: conformed rows, with or without the reader's own problem column.
+        judge: the reason against each row, or null: `rows.check.bad_rows` or `bad_prompts`.
         first_row: the place of their first row in the input.
-        vocab_size: ids must be below it.
-        max_tokens: the most prompt and response tokens the engine takes.
         on_error: `skip` lists bad rows, `fail` raises for them.
 
     Raises:
         FormatError: a row is bad and `on_error` is `fail`.
     """
     bare, unread = _split(rows)
-    reasons = bad_rows(bare, vocab_size=vocab_size, max_tokens=max_tokens)
+    reasons = judge(bare).to_pylist()
     skipped = [
         SkippedRow(row=first_row + i, reason=reason, detail=_detail(bare, i, reason, unread[i]))
         for i, reason in enumerate(
