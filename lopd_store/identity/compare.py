@@ -1,6 +1,7 @@
 """Same teacher? Same tokenizer? Each answer says why, with both sides named."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from lopd_store.digest import Digest
 from lopd_store.documents.model import Adapter, ModelIdentity
@@ -37,31 +38,21 @@ def compare_teachers(expected: ModelIdentity, found: ModelIdentity) -> Verdict:
     A model that a person asserted to be the other (`asserted_same_as`) is the same teacher, and
     the note says that it was asserted.
     """
-    what = f"model, expected {_describe(expected)}, found {_describe(found)}"
-    notes: list[Problem] = []
-    problems: list[Problem] = []
-    if _is_asserted(expected, found):
-        if expected.weights_digest != found.weights_digest:
-            notes.append(
-                Problem("asserted-same-teacher", what, _weights(expected), _weights(found))
-            )
-    else:
-        if expected.weights_digest != found.weights_digest:
-            problems.append(Problem("other-weights", what, _weights(expected), _weights(found)))
-        if expected.config_digest != found.config_digest:
-            problems.append(
-                Problem(
-                    "other-config",
-                    what,
-                    f"config {expected.config_digest.short}",
-                    f"config {found.config_digest.short}",
-                )
-            )
+    where = f"model, expected {_describe(expected)}, found {_describe(found)}"
+    pairs = (
+        ("other-weights", "weights", expected.weights_digest, found.weights_digest),
+        ("other-config", "config", expected.config_digest, found.config_digest),
+    )
+    differences = _differences(pairs, where=where)
+    asserted = _is_asserted(expected, found) and bool(differences)
+    adapters = []
     if _adapter_key(expected.adapter) != _adapter_key(found.adapter):
-        problems.append(
-            Problem("other-adapter", what, _adapter(expected.adapter), _adapter(found.adapter))
-        )
-    return Verdict(tuple(problems), tuple(notes))
+        sides = _adapter(expected.adapter), _adapter(found.adapter)
+        adapters.append(Problem("other-adapter", where, *sides))
+    if not asserted:
+        return Verdict((*differences, *adapters), ())
+    notes = (replace(item, kind="asserted-same-teacher") for item in differences)
+    return Verdict(tuple(adapters), tuple(notes))
 
 
 def compare_tokenizers(expected: TokenizerIdentity, found: TokenizerIdentity) -> Verdict:
@@ -85,17 +76,23 @@ def compare_tokenizers(expected: TokenizerIdentity, found: TokenizerIdentity) ->
         ("other-vocabulary", "vocabulary", expected.vocab_digest, found.vocab_digest),
         ("other-ids-for-probes", "probe ids", expected.probe_digest, found.probe_digest),
     )
-    problems = tuple(
-        Problem(kind, "tokenizer", f"{what} {one.short}", f"{what} {other.short}")
-        for kind, what, one, other in pairs
-        if one != other
-    )
+    problems = _differences(pairs, where="tokenizer")
     if not problems:
         core = Problem(
             "other-core", "tokenizer", expected.core_digest.short, found.core_digest.short
         )
         notes.append(core)
     return Verdict(problems, tuple(notes))
+
+
+def _differences(
+    pairs: Iterable[tuple[str, str, Digest, Digest]], *, where: str
+) -> tuple[Problem, ...]:
+    return tuple(
+        Problem(kind, where, f"{what} {expected.short}", f"{what} {found.short}")
+        for kind, what, expected, found in pairs
+        if expected != found
+    )
 
 
 def _is_asserted(one: ModelIdentity, other: ModelIdentity) -> bool:
@@ -107,10 +104,6 @@ def _is_asserted(one: ModelIdentity, other: ModelIdentity) -> bool:
 def _describe(model: ModelIdentity) -> str:
     source = model.source
     return f"{source.repo}@{source.commit[:12]}" if source else "a local folder"
-
-
-def _weights(model: ModelIdentity) -> str:
-    return f"weights {model.weights_digest.short}"
 
 
 def _adapter_key(adapter: Adapter | None) -> tuple[object, ...] | None:

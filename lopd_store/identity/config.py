@@ -24,6 +24,7 @@ from lopd_store.identity.never import never_counts
 from lopd_store.identity.rope import take_rope
 
 _ALIASES: Final = {"num_experts": "num_local_experts"}  # transformers 5 saves the second
+_OFF_IS_ABSENT: Final = "use_bidirectional_attention"  # saved as null, false or not at all
 _LAYER_ALIASES: Final = {"attention": FULL, "mamba": "linear_attention"}
 
 # Rotary embeddings of these kinds never read max_position_embeddings.
@@ -90,6 +91,7 @@ def _normalise(config: Mapping[str, Any]) -> dict[str, Any]:
         fields["rope"] = rope
     if family is not UNLISTED and rope and _position_free(rope):
         fields.pop("max_position_embeddings", None)
+    fields[_OFF_IS_ABSENT] = fields.get(_OFF_IS_ABSENT) or None
     counted = {
         key: _nested(key, value)
         for key, value in fields.items()

@@ -68,7 +68,6 @@ _GEMMA: Final = {
     "attention_bias": False,
     "query_pre_attn_scalar": 256,
     "sliding_window": 4096,
-    "use_bidirectional_attention": False,
 }
 _ACT: Final = frozenset({"hidden_act"})  # Gemma's code reads hidden_activation
 

@@ -42,8 +42,8 @@ def locate(model: str) -> ModelFiles:
         UsageError: neither a folder nor a Hub name.
         NotFoundError: no such repository, revision or cached copy.
     """
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
+    folder = Path(model)
+    if not model or not folder.is_dir():
         folder = _from_hub(model)
     files = tuple(sorted(path.name for path in folder.iterdir() if path.is_file()))
     return ModelFiles(folder=folder, files=files, hub=source_of(folder))
