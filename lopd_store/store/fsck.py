@@ -61,7 +61,7 @@ class _Walk:
     def __init__(self, refs: Refs, blobs: Blobs) -> None:
         self._refs = refs
         self._blobs = blobs
-        self._seen: set[tuple[Digest, int]] = set()
+        self._seen: set[index.Link] = set()
 
     def problems(self, document: dict[str, Any]) -> Iterator[Problem]:
         todo = []
@@ -70,14 +70,15 @@ class _Walk:
                 todo.append((link, f"index.json entry {number}", entry.get("artifactType", "")))
         while todo:
             link, named_by, artifact_type = todo.pop()
-            if (link.digest, link.size) in self._seen:
+            if link in self._seen:
                 continue
-            self._seen.add((link.digest, link.size))
-            found = self._blob(link, named_by)
-            if found is None and link.media_type in index.MANIFEST_TYPES:
-                yield from self._manifest(link, named_by, artifact_type, todo)
-            elif found:
+            self._seen.add(link)
+            if found := self._blob(link, named_by):
                 yield found
+            elif link.media_type in index.MANIFEST_TYPES or (
+                named_by.startswith("index.json") and self._refs.is_manifest(link.digest)
+            ):
+                yield from self._manifest(link, named_by, artifact_type, todo)
 
     def _blob(self, link: index.Link, named_by: str) -> Problem | None:
         place, expected = where(link.digest), f"{link.size} bytes, named by {named_by}"

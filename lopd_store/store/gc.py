@@ -64,6 +64,8 @@ class Collector:
         self._sizes: dict[Digest, int] = {}
         self._young: set[Digest] = set()
         self._live: set[Digest] = set()
+        self._named: set[Digest] = set()
+        self._followed: set[index.Link] = set()
 
     def run(self, *, dry_run: bool) -> GcReport:
         """Mark and sweep.
@@ -76,13 +78,13 @@ class Collector:
         document = self._refs.read_index()
         self._survey()
         evidence = self._mark_all(document)
-        doomed = self._sizes.keys() - self._live - self._young
+        doomed = self._sizes.keys() - self._live
         leftovers = dict(_leftovers(self._tmp, before=self._cut))
         report = GcReport(
             removed=tuple(sorted(doomed)),
             removed_bytes=sum(self._sizes[digest] for digest in doomed),
             kept=len(self._sizes) - len(doomed),
-            young=len(self._young - self._live),
+            young=len(self._sizes) - len(doomed) - len(self._named),
             evidence=tuple(sorted(evidence)),
             temporary=len(leftovers),
             temporary_bytes=sum(leftovers.values()),
@@ -102,38 +104,45 @@ class Collector:
                     self._young.add(digest)
 
     def _mark_all(self, document: dict[str, Any]) -> set[Digest]:
-        """Fill `_live`; return the evidence whose subject goes."""
+        """Fill `_live` and `_named`; return the evidence whose subject goes."""
         pending: dict[Digest, Digest] = {}
         for entry in document["manifests"]:
-            link = index.link_of(entry)
-            if link is None:
-                continue
-            node = self._node(link) if link.media_type in index.MANIFEST_TYPES else None
-            if node and node.subject and index.name_of(entry) is None:
-                pending[link.digest] = node.subject
-            else:
-                self._mark([link])
-        # A held or young manifest keeps what it names: an artifact stays whole or goes whole.
-        self._mark(self._manifests([*_held(self._builds), *self._young]))
-        return self._mark_evidence(pending)
+            if link := index.link_of(entry):
+                node = self._node_of_entry(link)
+                if node and node.subject and index.name_of(entry) is None:
+                    pending[link.digest] = node.subject
+                else:
+                    self._live.add(link.digest)
+                    self._mark(node.links if node else ())
+        self._mark(self._manifests(_held(self._builds)))
+        self._mark_evidence(pending)
+        self._named = self._live & self._sizes.keys()
+        # A young manifest keeps what it names: an artifact stays whole or goes whole.
+        self._mark(self._manifests(self._young))
+        self._mark_evidence(pending)
+        return set(pending)
 
-    def _mark_evidence(self, pending: dict[Digest, Digest]) -> set[Digest]:
-        stays = self._live | self._young
-        while ready := [e for e, subject in pending.items() if e in stays or subject in stays]:
-            self._mark(self._manifests(ready))
-            stays |= self._live
+    def _node_of_entry(self, link: index.Link) -> index.Node | None:
+        """What an entry names, whatever its media type says: one flipped bit must cost nothing."""
+        if link.media_type in index.MANIFEST_TYPES or self._refs.is_manifest(link.digest):
+            return self._node(link)
+        return None
+
+    def _mark_evidence(self, pending: dict[Digest, Digest]) -> None:
+        """Mark what is about something marked, or is marked, until there is no more of it."""
+        while ready := [e for e, about in pending.items() if {e, about} & self._live]:
             for evidence in ready:
                 del pending[evidence]
-        return set(pending)
+            self._mark(self._manifests(ready))
 
     def _mark(self, links: Iterable[index.Link]) -> None:
         todo = list(links)
         while todo:
             link = todo.pop()
-            if link.digest not in self._live:
-                self._live.add(link.digest)
-                if link.media_type in index.MANIFEST_TYPES:
-                    todo.extend(self._node(link).links)
+            self._live.add(link.digest)
+            if link.media_type in index.MANIFEST_TYPES and link not in self._followed:
+                self._followed.add(link)
+                todo.extend(self._node(link).links)
 
     def _node(self, link: index.Link) -> index.Node:
         try:
@@ -155,15 +164,21 @@ class Collector:
     def _sweep(
         self, document: dict[str, Any], doomed: Iterable[Digest], evidence: set[Digest]
     ) -> None:
-        self._remove(digest for digest in doomed if digest not in evidence)
-        if evidence:  # after the rest: on a full disk the new index needs the space just freed
+        """Remove the doomed; what evidence names only once the index does not list it any more.
+
+        The rest goes before the index is written: on a full disk that needs the space.
+        """
+        self._mark(self._manifests(evidence))
+        listed = {digest for digest in doomed if digest in self._live}
+        self._remove(digest for digest in doomed if digest not in listed)
+        if evidence:
             document["manifests"] = [
                 entry
                 for entry in document["manifests"]
                 if index.name_of(entry) or entry["digest"] not in map(str, evidence)
             ]
             self._refs.write_index(document)
-            self._remove(digest for digest in doomed if digest in evidence)
+            self._remove(listed)
 
     def _remove(self, digests: Iterable[Digest]) -> None:
         for digest in digests:
@@ -189,7 +204,7 @@ def _leftovers(tmp: Path, *, before: float) -> Iterator[tuple[Path, int]]:
     """What stands in `tmp` and has not changed since `before` (a time), with its size in bytes."""
     for path in tmp.iterdir() if tmp.is_dir() else ():
         parts = [path]
-        for folder, folders, files in os.walk(path):
+        for folder, folders, files in os.walk(path) if not path.is_symlink() else ():
             parts += [Path(folder, name) for name in (*folders, *files)]
         try:
             found = [os.lstat(part) for part in parts]

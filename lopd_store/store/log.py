@@ -2,11 +2,11 @@
 
 A line is written before its ref moves, under the same lock, so no move goes untold. After a crash
 between the two, a line may tell of a move that did not happen: the next line, or the ref itself,
-then does not start where that line ended.
+then stands where that line started. `happened` leaves such lines out.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,7 +74,7 @@ class Log:
         self._sync = sync
 
     def read(self, name: str) -> list[Entry]:
-        """The moves of a ref, oldest first; empty when it has no history here.
+        """The moves of a ref as written, oldest first; empty when it has no history here.
 
         A last line without its end is what a crash left of a write, and is passed over.
 
@@ -130,6 +130,16 @@ class Log:
     def _path(self, name: str) -> Path:
         # Quoting leaves no slash, and a ref's name never starts with a dot: one file, in here.
         return self._folder / f"{quote(index.check_name(name), safe='')}.jsonl"
+
+
+def happened(entries: Sequence[Entry], now: Digest | None) -> list[Entry]:
+    """The moves that were made, of those written down, for a ref that points at `now`."""
+    followed_by = [*(entry.before for entry in entries[1:]), now]
+    return [
+        entry
+        for entry, after in zip(entries, followed_by, strict=True)
+        if after == entry.after or after != entry.before
+    ]
 
 
 def _lines(data: bytes) -> list[bytes]:

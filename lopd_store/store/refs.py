@@ -25,7 +25,7 @@ from lopd_store.errors import (
 from lopd_store.store import durable, index, regular
 from lopd_store.store.blobs import Blobs
 from lopd_store.store.locks import exclusive
-from lopd_store.store.log import Log
+from lopd_store.store.log import Entry, Log, happened
 
 _PREFIX: Final = re.compile(r"[0-9a-f]{6,64}")
 
@@ -94,6 +94,17 @@ class Refs:
             if found:
                 raise NotFoundError(f"{text!r} is ambiguous: {', '.join(map(str, found))}")
         raise NotFoundError(f"no ref or artifact {text!r} in {self._path.parent}")
+
+    def history(self, name: str) -> list[Entry]:
+        """The moves of a ref that happened, oldest first; a removed ref keeps its history.
+
+        Raises:
+            UsageError: not a ref's name.
+            FormatError: the log has a line that is not ours.
+        """
+        entries = self._log.read(name)
+        descriptor = self.get(name)
+        return happened(entries, descriptor.digest if descriptor else None)
 
     def move(
         self, name: str, descriptor: Descriptor, *, expected: Digest | None, message: str = ""

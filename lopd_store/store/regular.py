@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 
 from lopd_store.digest import Digest
-from lopd_store.errors import FormatError, IntegrityError, Problem, StoreError
+from lopd_store.errors import FormatError, IntegrityError, Problem
 from lopd_store.store.durable import explained
 
 _KINDS = (
@@ -104,10 +104,11 @@ def require_folder(path: Path) -> None:
     """
     try:
         mode = os.lstat(path).st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
-    except OSError as error:
-        raise StoreError(f"cannot look at {path}: {error.strerror}") from error
+    except OSError:
+        with explained("cannot look at", path):
+            raise
     if not stat.S_ISDIR(mode):
         _refuse(path, _kind(mode), expected="a folder")
 

@@ -154,7 +154,16 @@ def test_an_artifact_resolves_by_its_id_and_by_a_prefix(store: Store, publish: A
 
 @pytest.mark.parametrize(
     "text",
-    ["nothing", "", "../../etc/passwd", "sha256:" + "0" * 64, "00000", "0" * 65, "sha256:", "a\x00"],
+    [
+        "nothing",
+        "",
+        "../../etc/passwd",
+        "sha256:" + "0" * 64,
+        "00000",
+        "0" * 65,
+        "sha256:",
+        "a\x00",
+    ],
     ids=repr,
 )
 def test_what_is_not_there_does_not_resolve(store: Store, text: str) -> None:
@@ -267,6 +276,17 @@ def test_a_log_tells_every_move_in_order(store: Store, publish: Any) -> None:
     assert [path.name for path in (store.work / "log").iterdir()] == ["m%2Fa%3Av1.jsonl"]
 
 
+def test_a_move_that_a_crash_stopped_is_no_history(store: Store, publish: Any) -> None:
+    first, second, third = (publish(store, text) for text in "123")
+    store.refs.move("a", first, expected=None)
+    store.log.append("a", before=first.digest, after=third.digest)
+    store.log.append("a", before=first.digest, after=third.digest)
+    assert [entry.after for entry in store.refs.history("a")] == [first.digest]
+    store.refs.move("a", second, expected=first.digest)
+    assert [entry.after for entry in store.refs.history("a")] == [first.digest, second.digest]
+    assert len(store.log.read("a")) == 4
+
+
 @pytest.mark.parametrize("torn", [b"{", b'{"time":"2026-01-0', b"\x00" * 7], ids=repr)
 def test_a_torn_last_line_is_passed_over_and_then_cut_off(
     store: Store, publish: Any, torn: bytes
@@ -309,7 +329,7 @@ def test_a_failed_move_leaves_no_line_in_the_log(
     store.refs.move("a", artifact, expected=None)
     before = (store.work / "log" / "a.jsonl").read_bytes()
 
-    def full(self: Path, target: Path) -> Path:
+    def full(_self: Path, _target: Path) -> Path:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
