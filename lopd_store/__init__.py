@@ -1,1 +1,82 @@
-"""The teacher signal of on-policy distillation as a versioned, verifiable artifact."""
+"""The teacher signal of on-policy distillation as a versioned, verifiable artifact.
+
+    from pathlib import Path
+    from lopd_store import Store, load, verify_artifact
+
+    store = Store.open(Path(".demo/store"))
+    signal = load(store, "demo/signal")
+    for shard in signal.open_shards():
+        for rows in shard.batches():
+            rows["teacher_logprobs"]
+
+Importing this imports neither torch, vllm, transformers nor ray; engines import them when opened.
+"""
+
+from lopd_store.artifacts import Artifact, load
+from lopd_store.build import build
+from lopd_store.building.options import EngineOptions, JobOptions
+from lopd_store.building.outcome import Built
+from lopd_store.digest import Digest
+from lopd_store.documents.identity import Identity, ModelIdentity, Sampling, TokenizerIdentity
+from lopd_store.documents.manifest import Manifest
+from lopd_store.documents.stamp import Stamp
+from lopd_store.errors import (
+    ConsistencyError,
+    EngineError,
+    FormatError,
+    IntegrityError,
+    LopdError,
+    NotFoundError,
+    Problem,
+    StoreError,
+    UsageError,
+)
+from lopd_store.generate import generate
+from lopd_store.identity.model import Fingerprint, fingerprint
+from lopd_store.inputs.prompts import prompts_from_file
+from lopd_store.inputs.rollouts import rollouts_from_file, rollouts_from_store
+from lopd_store.rows.precision import Precision
+from lopd_store.stamping import read_stamp, write_stamp
+from lopd_store.store import Store
+from lopd_store.verify.report import Report
+from lopd_store.verify.target import Depth, verify_artifact, verify_file, verify_store
+
+__all__ = [
+    "Artifact",
+    "Built",
+    "ConsistencyError",
+    "Depth",
+    "Digest",
+    "EngineError",
+    "EngineOptions",
+    "Fingerprint",
+    "FormatError",
+    "Identity",
+    "IntegrityError",
+    "JobOptions",
+    "LopdError",
+    "Manifest",
+    "ModelIdentity",
+    "NotFoundError",
+    "Precision",
+    "Problem",
+    "Report",
+    "Sampling",
+    "Stamp",
+    "Store",
+    "StoreError",
+    "TokenizerIdentity",
+    "UsageError",
+    "build",
+    "fingerprint",
+    "generate",
+    "load",
+    "prompts_from_file",
+    "read_stamp",
+    "rollouts_from_file",
+    "rollouts_from_store",
+    "verify_artifact",
+    "verify_file",
+    "verify_store",
+    "write_stamp",
+]

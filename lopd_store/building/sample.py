@@ -62,7 +62,7 @@ class SampleChunk:
         request = PromptRequest(prompts=good.column("prompt_ids"), seeds=tuple(seeds))
 
         def finish(samples: Samples | None) -> pa.RecordBatch:
-            return self._rows(good, samples or _NO_SAMPLES)
+            return self._rows(good, _no_samples() if samples is None else samples)
 
         return Prepared(request if len(good) else None, skipped, finish)
 
@@ -74,8 +74,9 @@ class SampleChunk:
         return with_names(rows)
 
 
-_NO_SAMPLES = Samples(
-    response_ids=pa.array([], pa.list_(pa.int32())),
-    rollout_logprobs=pa.array([], pa.list_(pa.float32())),
-    finish_reason=pa.array([], pa.string()),
-)
+def _no_samples() -> Samples:
+    return Samples(
+        response_ids=pa.array([], pa.list_(pa.int32())),
+        rollout_logprobs=pa.array([], pa.list_(pa.float32())),
+        finish_reason=pa.array([], pa.string()),
+    )
