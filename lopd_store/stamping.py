@@ -10,7 +10,7 @@ from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Manifest
 from lopd_store.documents.model import ModelIdentity
 from lopd_store.documents.stamp import Stamp
-from lopd_store.errors import Problem, UsageError
+from lopd_store.errors import FormatError, Problem, UsageError
 from lopd_store.identity import strangers
 from lopd_store.identity.model import fingerprint
 from lopd_store.store import durable
@@ -27,6 +27,8 @@ def read_stamp(folder: Path) -> Stamp | None:
     path = folder / STAMP_NAME
     if not path.exists():
         return None
+    if not path.is_file():
+        raise FormatError(f"{path}: expected a file, found a folder, a pipe or a device")
     data = strangers.read_bytes(path, limit=canonical.MAX_DOCUMENT_BYTES)
     return Stamp.parse(data, what=str(path))
 
