@@ -108,7 +108,7 @@ def _problem(error: "ValidationError") -> Problem:
 
 
 def _escaped(step: str | int) -> str:
-    return str(step).replace("~", "~0").replace("/", "~1")
+    return str(step)[:_SHOWN_CHARACTERS].replace("~", "~0").replace("/", "~1")
 
 
 def shown(value: Any) -> str:
