@@ -17,10 +17,10 @@ _MAX_DIGITS: Final = 17
 
 
 def encode(value: Any) -> bytes:
-    """The canonical bytes of a JSON value. Raises FormatError on floats and integers over 2^53-1."""
-    _refuse_floats(value, "")
+    """The canonical bytes of a value. Raises FormatError on floats and integers over 2^53-1."""
     try:
-        return rfc8785.dumps(value)
+        _refuse_floats(value, "")
+        return bytes(rfc8785.dumps(value))
     except (rfc8785.CanonicalizationError, RecursionError, UnicodeEncodeError) as error:
         raise FormatError(f"expected a JSON value that can be made canonical: {error}") from error
 
