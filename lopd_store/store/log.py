@@ -134,12 +134,12 @@ class Log:
 
 def happened(entries: Sequence[Entry], now: Digest | None) -> list[Entry]:
     """The moves that were made, of those written down, for a ref that points at `now`."""
-    followed_by = [*(entry.before for entry in entries[1:]), now]
-    return [
-        entry
-        for entry, after in zip(entries, followed_by, strict=True)
-        if after == entry.after or after != entry.before
-    ]
+    made = []
+    for number, entry in enumerate(entries, start=1):
+        then = entries[number].before if number < len(entries) else now
+        if then == entry.after or then != entry.before:
+            made.append(entry)
+    return made
 
 
 def _lines(data: bytes) -> list[bytes]:

@@ -287,6 +287,21 @@ def test_a_move_that_a_crash_stopped_is_no_history(store: Store, publish: Any) -
     assert len(store.log.read("a")) == 4
 
 
+def test_a_ref_that_another_tool_made_has_no_history(store: Store, publish: Any) -> None:
+    store.refs.move("a", publish(store, "1"), expected=None)
+    (store.work / "log" / "a.jsonl").unlink()
+    assert store.refs.history("a") == []
+
+
+def test_what_another_tool_moved_leaves_our_moves_in_the_history(
+    store: Store, publish: Any
+) -> None:
+    first, second, third = (publish(store, text) for text in "123")
+    store.log.append("a", before=None, after=first.digest)
+    store.log.append("a", before=second.digest, after=third.digest)
+    assert len(store.refs.history("a")) == 2
+
+
 @pytest.mark.parametrize("torn", [b"{", b'{"time":"2026-01-0', b"\x00" * 7], ids=repr)
 def test_a_torn_last_line_is_passed_over_and_then_cut_off(
     store: Store, publish: Any, torn: bytes
