@@ -27,7 +27,7 @@ class Digest:
     text: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str) or not _GRAMMAR.fullmatch(self.text):
+        if not _GRAMMAR.fullmatch(self.text):
             raise FormatError(f"expected a digest like sha256:<64 hex>, found {self.text!r}")
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents_run import Reader, blocks, commands
+from tests.documents_run import Block, Reader, blocks, commands
 from tests.models import save_model
 
 PAGE = Path(__file__).parents[1] / "README.md"
@@ -37,8 +37,10 @@ def run(folder: Path, arguments: str) -> None:
 @pytest.mark.engine
 def test_every_block_of_the_readme_runs_in_order(demo: Path) -> None:
     reader = Reader(demo)
-    ran = [reader.read(block) for block in blocks(PAGE) if may_run(block.language, block.attributes)]
-    assert len(ran) >= 8
+    tour = [block for block in blocks(PAGE) if may_run(block)]
+    assert len(tour) >= 8
+    for block in tour:
+        reader.read(block)
 
 
 def test_a_block_says_what_it_is_or_why_it_is_not_run() -> None:
@@ -49,5 +51,5 @@ def test_a_block_says_what_it_is_or_why_it_is_not_run() -> None:
             assert commands(block), block.body
 
 
-def may_run(language: str, attributes: dict[str, str]) -> bool:
-    return language in RUNNABLE and "no-run" not in attributes
+def may_run(block: Block) -> bool:
+    return block.language in RUNNABLE and "no-run" not in block.attributes

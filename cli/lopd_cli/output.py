@@ -41,7 +41,7 @@ def size_text(count: float) -> str:
 
 
 class Bar:
-    """Progress on stderr: a bar with rate and time left; a line a minute where it is no terminal."""
+    """Progress on stderr: a bar with rate and time left; a line a minute off a terminal."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None

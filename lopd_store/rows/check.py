@@ -199,8 +199,8 @@ def bad_prompts(batch: pa.RecordBatch, *, vocab_size: int, max_tokens: int) -> p
 
 def _first_reason(reasons: Mapping[str, npt.NDArray[np.bool_]], rows: int) -> pa.StringArray:
     first = np.full(rows, None, object)
-    for reason, bad in reversed(reasons.items()):
-        first[bad] = reason
+    for reason in reversed(list(reasons)):
+        first[reasons[reason]] = reason
     return pa.array(first, pa.string())
 
 

@@ -106,4 +106,5 @@ def lists_of(values: Array, *, like: Array) -> ListArray:
 def _dtype(arrow_type: pa.DataType) -> np.dtype[Any]:
     if pa.types.is_boolean(arrow_type):
         return np.dtype(np.bool_)
-    return np.dtype(arrow_type.to_pandas_dtype())
+    found: np.dtype[Any] = np.dtype(arrow_type.to_pandas_dtype())
+    return found
