@@ -26,7 +26,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 types: $(READY)
-	$(BIN)/mypy lopd_store cli/lopd_cli tests benchmarks examples schemas/vectors/make.py
+	$(BIN)/mypy lopd_store lopd_train cli/lopd_cli tests benchmarks examples docs schemas/vectors
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak
