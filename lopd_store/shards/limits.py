@@ -1,19 +1,19 @@
 """What a shard may claim and what its pages may expand to, checked before anything is decoded.
 
-Caught here: row groups and pages that claim more than the limits (decompression bombs), footers
-that disagree with themselves or with the page headers, encodings through which few bytes become
+Caught here: row groups and pages that claim more than the limits (decompression bombs), pages that
+are not what the footer claims, encodings through which few bytes become
 many. What is left to the decoder is bounded: a column of a row group has at most `MAX_VALUES`
 values, a row group decompresses to at most `MAX_ROW_GROUP_BYTES`, strings behind a dictionary
 expand to at most as much again.
 """
 
-from typing import Any, BinaryIO, Final
-
-import pyarrow.parquet as pq
+from typing import BinaryIO, Final
 
 from lopd_store.errors import FormatError
+from lopd_store.shards.footer import BYTE_ARRAY, Chunk, Footer, Group
 from lopd_store.shards.pages import Page, pages
 
+MAGIC: Final = b"PAR1"
 MAX_FOOTER_BYTES: Final = 64 << 20
 MAX_ROW_GROUP_BYTES: Final = 1 << 30  # 3,000 times an ordinary row group's ids
 MAX_VALUES: Final = 1 << 26  # of one column in one row group
@@ -24,60 +24,47 @@ _PLAIN, _PLAIN_DICTIONARY, _RLE, _DELTA, _RLE_DICTIONARY, _SPLIT = 0, 2, 3, 5, 8
 _ENCODINGS: Final = (_PLAIN, _PLAIN_DICTIONARY, _RLE, _DELTA, _RLE_DICTIONARY, _SPLIT)
 
 
-def check_footer(metadata: pq.FileMetaData, *, size: int) -> None:
-    """Raise FormatError unless the footer agrees with itself and stays inside the limits."""
-    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    if (rows := sum(group.num_rows for group in groups)) != metadata.num_rows or rows < 1:
-        raise FormatError(
-            f"expected at least one row, as many as in the row groups; "
-            f"found {metadata.num_rows} rows claimed and {rows} in row groups"
-        )
-    for index, group in enumerate(groups):
+def check_footer(footer: Footer, *, size: int) -> None:
+    """Raise FormatError unless the footer of a file of `size` bytes stays inside the limits."""
+    for index, group in enumerate(footer.groups):
         try:
             _check_group(group, size=size)
         except FormatError as error:
             raise FormatError(f"row group {index}: {error}") from None
 
 
-def check_pages(file: BinaryIO, metadata: pq.FileMetaData, group: int, names: set[str]) -> None:
-    """Raise FormatError unless the pages of these columns are what the footer claims."""
-    claims = metadata.row_group(group)
-    for index in range(claims.num_columns):
-        chunk = claims.column(index)
-        if _top_level(chunk.path_in_schema, names):
-            start, length = _extent(chunk)
+def check_pages(file: BinaryIO, group: Group, names: set[str]) -> None:
+    """Raise FormatError unless the pages of the columns `names` are what the footer claims."""
+    for chunk in group.chunks:
+        if chunk.path[0] in names:
             try:
-                _check_chunk(list(pages(file, start=start, length=length)), chunk)
+                found = list(pages(file, start=chunk.start, length=chunk.stored))
+                _check_chunk(found, chunk)
             except FormatError as error:
-                where = f"row group {group}, column {chunk.path_in_schema}"
-                raise FormatError(f"{where}: {error}") from None
+                raise FormatError(f"column {chunk.path[0]}: {error}") from None
 
 
-def _check_group(group: Any, *, size: int) -> None:
-    chunks = [group.column(index) for index in range(group.num_columns)]
-    stored = sum(chunk.total_compressed_size for chunk in chunks)
-    expanded = sum(chunk.total_uncompressed_size for chunk in chunks)
-    _check_expansion(expanded, stored)
-    if not 1 <= group.num_rows <= MAX_VALUES:
-        raise FormatError(f"expected 1 to {MAX_VALUES} rows, found {group.num_rows}")
-    for chunk in chunks:
-        start, length = _extent(chunk)
-        if start < 4 or length < 1 or start + length > size:  # noqa: PLR2004 - the magic bytes
+def _check_group(group: Group, *, size: int) -> None:
+    stored = sum(chunk.stored for chunk in group.chunks)
+    _check_expansion(sum(chunk.expanded for chunk in group.chunks), stored)
+    if not 1 <= group.rows <= MAX_VALUES:
+        raise FormatError(f"expected 1 to {MAX_VALUES} rows, found {group.rows}")
+    for chunk in group.chunks:
+        end = chunk.start + chunk.stored
+        if chunk.start < len(MAGIC) or chunk.stored < 1 or end > size:
             raise FormatError(
-                f"expected column {chunk.path_in_schema} inside the file's {size} bytes, "
-                f"found {length} bytes at {start}"
+                f"expected column {chunk.path[0]} inside the file's {size} bytes, "
+                f"found {chunk.stored} bytes at {chunk.start}"
             )
-        is_list = "." in chunk.path_in_schema
-        least, most = group.num_rows, MAX_VALUES if is_list else group.num_rows
-        if not least <= chunk.num_values <= most:
+        most = group.rows if len(chunk.path) == 1 else MAX_VALUES
+        if not group.rows <= chunk.values <= most:
             raise FormatError(
-                f"expected {least} to {most} values in {chunk.path_in_schema}, "
-                f"found {chunk.num_values}"
+                f"expected {group.rows} to {most} values in {chunk.path[0]}, found {chunk.values}"
             )
 
 
 def _check_expansion(expanded: int, stored: int) -> None:
-    if not 0 <= expanded <= MAX_ROW_GROUP_BYTES:
+    if expanded > MAX_ROW_GROUP_BYTES:
         raise FormatError(
             f"expected at most {MAX_ROW_GROUP_BYTES} bytes once decompressed, found {expanded}"
         )
@@ -87,30 +74,17 @@ def _check_expansion(expanded: int, stored: int) -> None:
         )
 
 
-def _check_chunk(found: list[Page], chunk: Any) -> None:
+def _check_chunk(found: list[Page], chunk: Chunk) -> None:
     values = sum(page.values for page in found if not page.is_dictionary)
-    if values != chunk.num_values:
-        raise FormatError(f"expected {chunk.num_values} values in its pages, found {values}")
-    _check_expansion(sum(page.size for page in found), chunk.total_compressed_size)
+    if values != chunk.values:
+        raise FormatError(f"expected {chunk.values} values in its pages, found {values}")
+    _check_expansion(sum(page.size for page in found), chunk.stored)
     for page in found:
         if page.encoding not in _ENCODINGS:
             raise FormatError(f"expected an encoding of {_ENCODINGS}, found {page.encoding}")
     dictionary = sum(page.size for page in found if page.is_dictionary)
-    if chunk.physical_type == "BYTE_ARRAY" and dictionary * values > 2 * MAX_ROW_GROUP_BYTES:
+    if chunk.physical == BYTE_ARRAY and dictionary * values > 2 * MAX_ROW_GROUP_BYTES:
         raise FormatError(
             f"expected a dictionary of at most {2 * MAX_ROW_GROUP_BYTES // values} bytes "
             f"for {values} values, found {dictionary} bytes"
         )
-
-
-def _extent(chunk: Any) -> tuple[int, int]:
-    """Where a column chunk stands: its first byte and its bytes."""
-    start = chunk.data_page_offset
-    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
-        start = chunk.dictionary_page_offset
-    return start, chunk.total_compressed_size
-
-
-def _top_level(path: str, names: set[str]) -> bool:
-    """May the Parquet column `path` belong to one of these columns? Names may hold dots."""
-    return any(path == name or path.startswith(f"{name}.") for name in names)

@@ -18,11 +18,10 @@ import pyarrow.parquet as pq
 from lopd_store import canonical
 from lopd_store.errors import FormatError, IntegrityError, NotFoundError, Problem
 from lopd_store.rows import columns
-from lopd_store.shards import limits
+from lopd_store.shards import footer, limits
 from lopd_store.shards.writer import IDENTITY_KEY
 
 MAX_IDENTITY_BYTES: Final = 16 << 20
-_MAGIC: Final = b"PAR1"
 _MIN_BYTES: Final = 12  # magic, footer length, magic
 _THRIFT_STRING_BYTES: Final = MAX_IDENTITY_BYTES + 1
 _THRIFT_ITEMS: Final = 1_000_000
@@ -49,6 +48,7 @@ class Shard:
     schema: pa.Schema
     rows: int
     row_groups: int
+    _claims: footer.Footer = field(repr=False)
     _metadata: Any = field(repr=False)
 
     @classmethod
@@ -63,12 +63,12 @@ class Shard:
         size = _regular_size(path)
         with _refusing(path):
             with path.open("rb") as file:
-                _check_ends(file, size)
-            metadata = _parquet(path).metadata
-            identity = _identity(metadata)
+                claims = footer.parse(_footer_bytes(file, size))
+            limits.check_footer(claims, size=size)
+            identity = _identity(claims)
             kind = _kind(identity)
-            schema = metadata.schema.to_arrow_schema()
-            limits.check_footer(metadata, size=size)
+            parquet = _parquet(path)
+            schema = parquet.schema_arrow
         if problems := columns.schema_problems(schema, kind):
             raise FormatError.of(problems, subject=str(path))
         return cls(
@@ -77,10 +77,16 @@ class Shard:
             identity_bytes=identity,
             kind=kind,
             schema=columns.canonical_schema(schema),
-            rows=metadata.num_rows,
-            row_groups=metadata.num_row_groups,
-            _metadata=metadata,
+            rows=claims.rows,
+            row_groups=len(claims.groups),
+            _claims=claims,
+            _metadata=parquet.metadata,
         )
+
+    @property
+    def groups(self) -> tuple[footer.Group, ...]:
+        """The row groups as the footer claims them; `read` raises where that is a lie."""
+        return self._claims.groups
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The row groups in order, each as one batch; see `read`."""
@@ -99,11 +105,11 @@ class Shard:
             raise FormatError(f"{self.path}: expected columns of the shard, found {unknown}")
         with _refusing(self.path):
             with self.path.open("rb") as file:
-                limits.check_pages(file, self._metadata, group, set(wanted))
+                limits.check_pages(file, self._claims.groups[group], set(wanted))
             table = _parquet(self.path, self._metadata).read_row_group(group, columns=wanted)
             batch = _one_batch(table.select(wanted))
             batch.validate(full=True)
-            expected = self._metadata.row_group(group).num_rows
+            expected = self._claims.groups[group].rows
             if batch.num_rows != expected:
                 raise FormatError(
                     f"row group {group}: expected {expected} rows, found {batch.num_rows}"
@@ -123,18 +129,20 @@ def _regular_size(path: Path) -> int:
     return found.st_size
 
 
-def _check_ends(file: BinaryIO, size: int) -> None:
-    """Magic at both ends, and a footer that fits between them."""
+def _footer_bytes(file: BinaryIO, size: int) -> bytes:
+    """The footer, once both ends have their magic and it fits between them."""
     if size < _MIN_BYTES:
         raise FormatError(f"expected a Parquet file, found {size} bytes")
-    head = file.read(len(_MAGIC))
+    head = file.read(len(limits.MAGIC))
     file.seek(size - 8)
     length, tail = int.from_bytes(file.read(4), "little"), file.read(4)
-    if head != _MAGIC or tail != _MAGIC:
-        raise FormatError(f"expected {_MAGIC!r} at both ends, found {head!r} and {tail!r}")
+    if head != limits.MAGIC or tail != limits.MAGIC:
+        raise FormatError(f"expected {limits.MAGIC!r} at both ends, found {head!r} and {tail!r}")
     most = min(limits.MAX_FOOTER_BYTES, size - _MIN_BYTES)
     if not 1 <= length <= most:
         raise FormatError(f"expected a footer of 1 to {most} bytes, found {length} claimed")
+    file.seek(size - 8 - length)
+    return file.read(length)
 
 
 def _parquet(path: Path, metadata: Any = None) -> pq.ParquetFile:
@@ -148,15 +156,15 @@ def _parquet(path: Path, metadata: Any = None) -> pq.ParquetFile:
     )
 
 
-def _identity(metadata: pq.FileMetaData) -> bytes:
-    found = (metadata.metadata or {}).get(IDENTITY_KEY)
+def _identity(claims: footer.Footer) -> bytes:
+    found = claims.metadata.get(IDENTITY_KEY)
     if found is None:
         raise FormatError("expected an identity in the footer (lopd.identity), found none")
     if len(found) > MAX_IDENTITY_BYTES:
         raise FormatError(
             f"expected an identity of at most {MAX_IDENTITY_BYTES} bytes, found {len(found)}"
         )
-    return bytes(found)
+    return found
 
 
 def _kind(identity: bytes) -> str:

@@ -222,7 +222,7 @@ def test_columns_that_change_are_refused(
     tmp_path: Path, rows: Rows, identity: bytes, more: dict[str, list[Any]]
 ) -> None:
     first, second = rows([([1], [2])], x=[1.5]), rows([([1], [2])], **more)
-    with pytest.raises(FormatError, match="columns of the first.*x float64"):
+    with pytest.raises(FormatError, match=r"columns of the first.*x float64"):
         list(write_shards([first, second], identity=identity, folder=tmp_path))
     with pytest.raises(FormatError, match="columns of the first"):
         list(write_shards([first, rows([([1], [2])])], identity=identity, folder=tmp_path))
@@ -272,7 +272,7 @@ def test_bounds_below_one_are_usage_errors(tmp_path: Path, identity: bytes) -> N
 def test_memory_does_not_grow_with_rows(tmp_path: Path, rows: Rows, identity: bytes) -> None:
     batch = rows([([1] * 100, list(range(900)))] * 100)
     start = pa.total_allocated_bytes()
-    peaks = []
+    peaks: list[int] = []
 
     def source(count: int) -> Iterator[pa.RecordBatch]:
         for _ in range(count):
