@@ -62,8 +62,10 @@ class _Worker:
         return decode_answers(self._ask(Kind.SCORE, encode_sequences(sequences)))
 
     def end(self) -> None:
-        """Close its stdin, which ends it; kill it if that does not."""
-        with suppress(BrokenPipeError):  # it may have ended already
+        """Tell it to end; kill it if it does not."""
+        with suppress(OSError, ValueError):  # it may have ended already
+            send(self._stdin, Kind.END, b"")
+        with suppress(OSError):
             self._stdin.close()
         try:
             self._process.wait(END_SECONDS)

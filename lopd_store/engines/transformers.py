@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from lopd_store.engines.answers import RawAnswer, checked
 from lopd_store.engines.protocol import (
@@ -32,6 +33,7 @@ BLOCK_ROWS: Final = 512
 BLOCK_VOCABULARY: Final = 16384  # 512 x 16384 float32 = 32 MiB, twice while exp is taken
 NO_POSITIONS: Final = 32768  # a bound for models that state none
 _FAILURES: Final = (
+    SafetensorError,
     OSError, ValueError, RuntimeError, ImportError, LookupError, TypeError, AttributeError,
 )  # fmt: skip
 PROBE_TOLERANCE: Final = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}

@@ -6,7 +6,9 @@ sets it first. Nothing here is printed to stdout.
 
 import json
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -86,11 +88,12 @@ def import_vllm() -> Any:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     try:
-        import torch
+        with quiet():
+            import torch
 
-        if not torch.cuda.is_available():  # else a C++ compiler runs at the first request
-            os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
-        import vllm
+            if not torch.cuda.is_available():  # else a C++ compiler runs at the first request
+                os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+            import vllm
     except (ImportError, OSError, RuntimeError) as error:
         raise EngineError(
             f"the vllm engine cannot be imported: {error}; install lopd[vllm], or the pins in "
@@ -99,22 +102,33 @@ def import_vllm() -> Any:
     return vllm
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop warnings about what vLLM's own code uses: none of them is for its user."""
+    with warnings.catch_warnings():
+        for category in (DeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)
+        yield
+
+
 def failures() -> tuple[type[Exception], ...]:
-    """What vLLM raises: its own classes and the builtins its layers let through."""
+    """What vLLM raises: its own classes and those its layers let through."""
+    from safetensors import SafetensorError
     from vllm import exceptions
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
     root = getattr(exceptions, "VLLMError", exceptions.VLLMValidationError)
     builtins = (ValueError, RuntimeError, AssertionError, TypeError, LookupError, OSError)
-    return (root, EngineDeadError, EngineGenerateError, ImportError, AttributeError, *builtins)
+    others = (EngineDeadError, EngineGenerateError, SafetensorError, ImportError, AttributeError)
+    return (root, *others, *builtins)
 
 
 def open_engine(options: EngineOptions, *, role: Role) -> Any:
     """A `vllm.LLM` for one role. Raises EngineError when vLLM cannot make it."""
     vllm = import_vllm()
-    arguments = _arguments(options, role)
     try:
-        engine = vllm.LLM(**arguments)
+        with quiet():
+            engine = vllm.LLM(**_arguments(options, role))
     except failures() as error:
         raise EngineError(f"vLLM cannot open this model: {error}") from error
     _open.append(engine)

@@ -21,6 +21,7 @@ class Kind(Enum):
     """What a payload holds."""
 
     OPEN = b"O"  # JSON: the arguments of open_scorer
+    END = b"X"  # nothing; the worker ends at once
     READY = b"R"  # JSON: scoring, vocab_size, max_tokens
     SCORE = b"S"  # Arrow: prompt, response
     ANSWERS = b"A"  # Arrow: logprobs
@@ -91,7 +92,7 @@ def _encode(batch: pa.RecordBatch) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def _decode(payload: bytes) -> pa.RecordBatch:

@@ -10,7 +10,8 @@ import queue
 import signal
 import sys
 import threading
-from typing import BinaryIO, NoReturn
+import time
+from typing import BinaryIO, Final, NoReturn
 
 from lopd_store.engines import open_scorer
 from lopd_store.engines.protocol import Scorer
@@ -24,6 +25,8 @@ from lopd_store.engines.wire import (
 )
 from lopd_store.errors import LopdError
 
+WATCH_SECONDS: Final = 0.5
+
 
 def main() -> NoReturn:
     """Serve until stdin ends."""
@@ -32,13 +35,21 @@ def main() -> NoReturn:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints, not to answers
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(sys.stdin.buffer, requests), daemon=True).start()
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
     scorer = _open(requests.get(), answers)
     while True:
         _answer(scorer, requests.get(), answers)
 
 
+def _watch(parent: int) -> NoReturn:
+    """End with the parent even when a stray child of its own keeps our stdin open."""
+    while os.getppid() == parent:
+        time.sleep(WATCH_SECONDS)
+    os._exit(0)
+
+
 def _read(pipe: BinaryIO, requests: "queue.SimpleQueue[bytes]") -> NoReturn:
-    while (message := receive(pipe)) is not None:
+    while (message := receive(pipe)) is not None and message[0] is not Kind.END:
         requests.put(message[1])
     os._exit(0)
 
