@@ -73,24 +73,40 @@ class FileCache:
             return None
 
     def remember(self, path: Path, state: FileState, known: Remembered) -> None:
-        """Record what was read of `path`, if it is still in the `state` from before the read."""
-        if not state.is_settled or FileState.of(path) != state:
+        """Record what was read of `path`, if it is still in the `state` from before the read.
+
+        A record that cannot be written is a read more next time, not an error.
+        """
+        try:
+            if state.is_settled and FileState.of(path) == state:
+                self._write(self._record(state), _encode(state, known))
+        except OSError:
             return
-        record: dict[str, Any] = {"state": state.text}
-        if known.digest:
-            record["digest"] = str(known.digest)
-        if known.tensors is not None:
-            record["tensors"] = [tensor.to_json() for tensor in known.tensors]
-        check = Digest.of(canonical.encode(record))
-        data = canonical.encode({"record": record, "check": str(check)})
+
+    def _write(self, target: Path, data: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".tmp", delete=False) as file:
-            file.write(data)
-        Path(file.name).replace(self._record(state))
+            temporary = Path(file.name)
+            try:
+                file.write(data)
+                file.flush()
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def _record(self, state: FileState) -> Path:
         real = state.text.partition("\n")[0]
         return self._folder / f"{Digest.of(os.fsencode(real)).hex}.json"
+
+
+def _encode(state: FileState, known: Remembered) -> bytes:
+    record: dict[str, Any] = {"state": state.text}
+    if known.digest:
+        record["digest"] = str(known.digest)
+    if known.tensors is not None:
+        record["tensors"] = [tensor.to_json() for tensor in known.tensors]
+    check = Digest.of(canonical.encode(record))
+    return canonical.encode({"record": record, "check": str(check)})
 
 
 def _read(data: bytes, state: FileState) -> Remembered | None:

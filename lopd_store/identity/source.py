@@ -39,7 +39,7 @@ def locate(model: str) -> ModelFiles:
             `HF_HOME` count as in huggingface_hub.
 
     Raises:
-        UsageError: neither a folder nor a Hub name.
+        UsageError: neither a folder nor a name the Hub allows.
         NotFoundError: no such repository, revision or cached copy.
     """
     folder = Path(model)
@@ -76,6 +76,8 @@ def _download(repo: str, revision: str | None, patterns: tuple[str, ...]) -> Pat
                 ignore_patterns=list(_ELSEWHERE),
             )
         )
+    except hub.HFValidationError as error:
+        raise UsageError(f"{named}: expected a name the Hub allows: {error}") from error
     except hub.GatedRepoError as error:
         raise NotFoundError(
             f"{named}: the Hub wants you to accept its terms: open its page, then log in with"

@@ -117,3 +117,13 @@ def test_rehash_reads_every_byte_whatever_is_remembered(
     seen = count_reads(monkeypatch)
     fingerprint(str(model), cache=cache, rehash=True)
     assert sum(seen) >= (model / "model.safetensors").stat().st_size
+
+
+def test_a_cache_that_cannot_be_written_costs_a_read_and_no_more(model: Path, cache: Path) -> None:
+    cache.write_text("a file where the folder should be")
+    assert fingerprint(str(model), cache=cache) == fingerprint(str(model), cache=None)
+
+
+def test_writing_a_record_leaves_no_temporary_file(model: Path, cache: Path) -> None:
+    fingerprint(str(model), cache=cache)
+    assert [path.suffix for path in cache.iterdir()] == [".json"]

@@ -1,5 +1,8 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +79,22 @@ def test_a_broken_config_is_a_format_error(text: str, copy: Path) -> None:
     (copy / "config.json").write_text(text)
     with pytest.raises(FormatError, match=r"config\.json"):
         identity(copy)
+
+
+def test_a_pipe_where_the_config_should_be_does_not_hang(copy: Path) -> None:
+    (copy / "config.json").unlink()
+    os.mkfifo(copy / "config.json")
+    with pytest.raises(NotFoundError, match=r"config\.json"):
+        identity(copy)
+
+
+def test_importing_the_fingerprint_imports_nothing_heavy() -> None:
+    script = (
+        "import sys, lopd_store.stamping, lopd_store.identity.model, lopd_store.identity.compare\n"
+        "heavy = {'torch', 'transformers', 'vllm', 'ray', 'huggingface_hub', 'duckdb'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def save_adapter(folder: Path, qwen: Path, **config: Any) -> Path:

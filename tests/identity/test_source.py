@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
+from huggingface_hub import errors
 
 from lopd_store.errors import NotFoundError, UsageError
 from lopd_store.identity.model import fingerprint
@@ -123,6 +125,52 @@ def test_a_folder_is_its_files(qwen: Path) -> None:
 def test_a_path_that_is_not_there_is_not_looked_up_on_the_hub(name: str) -> None:
     with pytest.raises(NotFoundError, match="expected a model folder"):
         locate(name)
+
+
+RESPONSE = httpx.Response(404, request=httpx.Request("GET", "https://example.com"))
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "said"),
+    [
+        (errors.GatedRepoError("no", response=RESPONSE), NotFoundError, "accept its terms"),
+        (errors.RevisionNotFoundError("no", response=RESPONSE), NotFoundError, "no such revision"),
+        (errors.RepositoryNotFoundError("no", response=RESPONSE), NotFoundError, "private"),
+        (errors.LocalEntryNotFoundError("no"), NotFoundError, "HF_HUB_OFFLINE"),
+        (errors.OfflineModeIsEnabled("no"), NotFoundError, "HF_HUB_OFFLINE"),
+        (errors.HfHubHTTPError("no", response=RESPONSE), NotFoundError, "did not answer"),
+        (ConnectionError("no"), NotFoundError, "did not answer"),
+        (errors.HFValidationError("no"), UsageError, "the Hub allows"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_what_the_hub_refuses_says_what_to_do(
+    raised: Exception,
+    kind: type[Exception],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(kind, match=rf"org/name@v1.*{said}"):
+        locate("org/name@v1")
+
+
+def test_bin_files_are_downloaded_only_where_there_are_no_safetensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def download(_repo: str, *, allow_patterns: list[str], **_options: object) -> str:
+        asked.append(allow_patterns[0])
+        (tmp_path / "pytorch_model.bin").touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert locate("org/name").files == ("pytorch_model.bin",)
+    assert asked == ["*.safetensors", "*.bin"]
 
 
 @pytest.mark.parametrize("name", ["", "one-word", "a/b/c", "org/name@", "org/na me", "org/x@a b"])

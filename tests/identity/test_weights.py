@@ -1,6 +1,7 @@
 import json
 import shutil
 import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,15 @@ def test_a_bin_checkpoint_has_the_digest_of_its_safetensors_form(tmp_path: Path)
 def test_a_bin_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"a": Path("/tmp")}, tmp_path / "pytorch_model.bin")  # noqa: S108 - never opened
     with pytest.raises(FormatError, match="weights_only"):
+        weights_digest(tmp_path)
+
+
+def test_a_bin_checkpoint_without_torch_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "pytorch_model.bin")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(FormatError, match="pip install"):
         weights_digest(tmp_path)
 
 
