@@ -97,17 +97,19 @@ def fsck(root: Path, json_wanted: bool) -> None:  # noqa: FBT001 - a flag
 
 @click.command()
 @click.argument("model")
+@click.option("--base", help="For a LoRA adapter: its base model.")
 @click.option("--rehash", is_flag=True, help="Read every byte, whatever is remembered.")
 @store_option
 @as_json
 def fingerprint(
     model: str,
+    base: str | None,
     root: Path,
     rehash: bool,  # noqa: FBT001 - a flag
     json_wanted: bool,  # noqa: FBT001 - a flag
 ) -> None:
     """Say who MODEL is: a folder, or org/name[@revision]."""
-    found = fingerprint_of(model, cache=_cache(root), rehash=rehash)
+    found = fingerprint_of(model, base=base, cache=_cache(root), rehash=rehash)
     if json_wanted:
         print_json(
             {

@@ -40,7 +40,7 @@ class Adapter(Part):
     """A LoRA adapter on top of the base weights.
 
     Attributes:
-        digest: the adapter's own weights_digest.
+        digest: over its tensors and every setting that changes what they do.
         rank: its rank, at least 1.
         alpha: its scale as decimal text, such as `16`.
         targets: the modules it changes.
