@@ -98,7 +98,7 @@ def line(value: Any) -> str:
 
 def log(store: Store, ref: str) -> list[dict[str, Any]]:
     """How a ref moved, newest first."""
-    return [entry.to_json() for entry in reversed(store.log.read(ref))]
+    return [entry.to_json() for entry in reversed(store.refs.history(ref))]
 
 
 def diff(store: Store, left: str, right: str) -> dict[str, Any]:
