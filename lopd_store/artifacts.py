@@ -8,7 +8,7 @@ from lopd_store.documents import media
 from lopd_store.documents.artifact import ArtifactDocument
 from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Descriptor, Manifest
-from lopd_store.errors import FormatError
+from lopd_store.errors import FormatError, IntegrityError, NotFoundError
 from lopd_store.shards.reader import Shard
 from lopd_store.store import Store
 
@@ -70,6 +70,17 @@ def load(store: Store, name: str) -> Artifact:
         document=ArtifactDocument.parse(config),
         identities=identities,
     )
+
+
+def is_whole(store: Store, artifact: Digest) -> bool:
+    """Whether a manifest and every blob it names are there in their sizes; shards are not read."""
+    try:
+        manifest = Manifest.parse(store.blobs.get(artifact))
+        for part in (manifest.config, *manifest.layers):
+            store.blobs.size(part.digest, expected=part.size)
+    except (FormatError, IntegrityError, NotFoundError):
+        return False
+    return True
 
 
 def point(store: Store, ref: str, artifact: Digest, *, expected: Descriptor | None) -> None:

@@ -199,8 +199,9 @@ def _publish(
         shard_tokens=job.plan.shard_tokens,
     )
     rounded = (_rounded(rows, precision) for rows in job.rows())
-    artifact = store_artifact(store, draft, rounded)
-    attach_noise(store, artifact, noise.measure(scorer, job.rows(), name="teacher"))
+    artifact = store_artifact(store, draft, rounded, scratch=job.scratch, hold=job.hold)
+    measured = noise.measure(scorer, job.rows(), name="teacher")
+    attach_noise(store, artifact, measured, hold=job.hold)
     return artifact.digest
 
 

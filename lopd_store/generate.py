@@ -83,7 +83,7 @@ def _publish(store: Store, job: Job, model: Fingerprint, stamp: Stamp | None) ->
         skipped=tuple(job.skipped()),
         shard_tokens=job.plan.shard_tokens,
     )
-    return store_artifact(store, draft, job.rows()).digest
+    return store_artifact(store, draft, job.rows(), scratch=job.scratch, hold=job.hold).digest
 
 
 def _stamp_of(model: Fingerprint) -> Stamp | None:

@@ -2,11 +2,13 @@
 
 .lopd/builds/<build id>/
     lock                held by the process at work, freed by the system when it dies
-    holds               digests gc must not take while the job is unfinished
+    holds               digests gc must not take: the input, and the artifact while it is made
     chunk-000000.arrow  finished chunks
-    done                the artifact it came to; the chunks are gone by then
+    tmp/                files not finished yet
+    done                the artifact it came to; once a ref names it, holds and chunks go
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from lopd_store.artifacts import is_whole
 from lopd_store.building.plan import Plan
 from lopd_store.building.progress import Progress
 from lopd_store.building.spill import Spill
@@ -66,34 +69,44 @@ class Job:
         self.plan = plan
         self.folder: Path = store.builds / plan.id.hex
         self._store = store
-        self._spill = Spill(self.folder, tmp=store.tmp)
+        self._holds = self.folder / "holds"
+        self.scratch = self.folder / "tmp"  # not the store's: gc with no grace clears that
+        self._spill = Spill(self.folder, tmp=self.scratch)
 
     @contextmanager
     def at_work(self, part: Part, progress: Progress) -> Iterator[None]:
         """Hold this part of the job; a second process of the same part waits here."""
         durable.make_folder(self.folder)
         name = "lock" if part == ALL else f"lock-{part.index}-of-{part.of}"
-
         with exclusive(self.folder / name, on_wait=lambda why: progress.say(f"waiting: {why}")):
-            durable.write(
-                self.folder / "holds", f"{self.plan.source}\n".encode(), tmp=self._store.tmp
-            )
+            if self.result is None and not self._holds.exists():
+                self._hold_source()
             yield
 
     @contextmanager
     def publishing(self) -> Iterator[None]:
         """Hold the right to publish; workers of other parts wait here."""
         with exclusive(self.folder / "lock-publish"):
+            if self.result is None:
+                self._hold_source()  # a crash may have cut the last line short
             yield
+
+    def hold(self, blob: Digest) -> None:
+        """Keep a blob from gc until a ref names the artifact; call it before the blob is put."""
+        with durable.explained("cannot write", self._holds), self._holds.open("a") as file:
+            file.write(f"{blob}\n")
+
+    def _hold_source(self) -> None:
+        durable.write(self._holds, f"{self.plan.source}\n".encode(), tmp=self.scratch)
 
     @property
     def result(self) -> Digest | None:
-        """The artifact an earlier run came to, if it is still in the store."""
+        """The artifact an earlier run came to, if all of it is still in the store."""
         path = self.folder / "done"
         if not path.is_file():
             return None
         found = Digest.parse(path.read_text().strip())
-        return found if self._store.blobs.has(found) else None
+        return found if is_whole(self._store, found) else None
 
     def expect_result(self) -> Digest:
         """The artifact this job came to. Raises StoreError when there is none."""
@@ -125,9 +138,14 @@ class Job:
         for chunk in self.plan.chunks:
             yield from self._spill.skipped(chunk.index)
 
-    def finish(self, artifact: Digest) -> None:
-        """Remember what the job came to and give its disk space back."""
-        durable.write(self.folder / "done", f"{artifact}\n".encode(), tmp=self._store.tmp)
-        (self.folder / "holds").unlink(missing_ok=True)
-        for path in self._spill.files():
-            path.unlink()
+    def remember(self, artifact: Digest) -> None:
+        """Remember what the job came to."""
+        durable.write(self.folder / "done", f"{artifact}\n".encode(), tmp=self.scratch)
+
+    def finish(self) -> None:
+        """Give the job's disk space back, now that a ref names what it came to."""
+        with durable.explained("cannot remove", self.folder):
+            self._holds.unlink(missing_ok=True)
+            for path in self._spill.files():
+                path.unlink(missing_ok=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)

@@ -93,9 +93,10 @@ def work_through(
                         resumed_tokens=resumed,
                         pending_chunks=len(pending),
                     )
-                job.finish(publish())
+                job.remember(publish())
             artifact = job.expect_result()
             point(store, goal.ref, artifact, expected=goal.expected)
+            job.finish()
     return Built(
         artifact=artifact,
         tokens=tokens,

@@ -61,6 +61,9 @@ def run_chunks(
                 waiting.append((chunk, prepared))
                 yield prepared.request
 
+    if job.plan.on_error == "fail":  # a bad row at the end must not cost hours of work
+        for chunk, rows in rows_of_chunks(source, job.plan.chunks, job.pending(part)):
+            prepare(chunk, rows)
     progress.begin(total_tokens=job.plan.tokens, done_tokens=job.done_tokens)
     for answered in answer(requests()):
         keep(*waiting.popleft(), answered)

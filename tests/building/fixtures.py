@@ -1,0 +1,57 @@
+"""Fixtures that several folders' conftest.py take over: two tiny models and their rollouts."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lopd_store.identity.model import Fingerprint, fingerprint
+from lopd_store.store import Store
+from lopd_store.store.durable import no_sync
+from tests.building.chain import publish_rollouts, random_rows
+
+ROWS = 60
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """`teacher` and `student` of one tokenizer; `padded` is a teacher with more vocabulary rows."""
+    from tests.models import save_model
+
+    root = tmp_path_factory.mktemp("models")
+    return {
+        "teacher": save_model(root / "teacher", seed=1),
+        "student": save_model(root / "student", seed=2),
+        "padded": save_model(root / "padded", seed=3, vocab_size=384),
+    }
+
+
+@pytest.fixture(scope="session")
+def teacher(models: dict[str, Path]) -> Fingerprint:
+    return fingerprint(str(models["teacher"]))
+
+
+@pytest.fixture(scope="session")
+def student(models: dict[str, Path]) -> Fingerprint:
+    return fingerprint(str(models["student"]))
+
+
+@pytest.fixture(scope="session")
+def origin(tmp_path_factory: pytest.TempPathFactory, student: Fingerprint) -> Path:
+    """A store with 60 rollouts; copied for each test."""
+    root = tmp_path_factory.mktemp("origin") / "store"
+    publish_rollouts(Store.open(root, create=True, sync=no_sync), student, [random_rows(ROWS)])
+    return root
+
+
+@pytest.fixture
+def root(origin: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(origin, tmp_path / "store"))
+
+
+@pytest.fixture
+def store(root: Path) -> Store:
+    return Store.open(root, sync=no_sync)
+
+
+__all__ = ["models", "origin", "root", "store", "student", "teacher"]
