@@ -91,7 +91,9 @@ def string_lengths(array: flat.Array) -> npt.NDArray[np.int64]:
 
 
 def canonical_floats(values: flat.Numbers) -> flat.Numbers:
-    """Floats with -0.0 as 0.0 and every NaN as the positive quiet one; a copy."""
+    """Floats with -0.0 as 0.0 and every NaN as the positive quiet one; a copy if there are any."""
+    if _is_canonical(values):
+        return values
     plain: flat.Numbers = values + values.dtype.type(0.0)
     plain[np.isnan(plain)] = np.nan
     return plain
@@ -112,7 +114,14 @@ def canonical(array: flat.Array) -> flat.Array:
 
 
 def _is_canonical(values: flat.Numbers) -> bool:
-    return not (np.isnan(values) | ((values == 0) & np.signbit(values))).any()
+    """Neither -0.0 nor NaN? Reductions only: a mask costs several times as much."""
+    return len(values) == 0 or not (np.isnan(values.min()) or has_negative_zero(values))
+
+
+def has_negative_zero(values: flat.Numbers) -> bool:
+    """Is one of these float32 or float64 values -0.0: the sign bit and no other?"""
+    bits = values.view(f"i{values.dtype.itemsize}")
+    return len(bits) > 0 and bool(bits.min() == np.iinfo(bits.dtype).min)
 
 
 def _values(array: flat.Array) -> flat.Numbers:

@@ -19,6 +19,7 @@ _SAMPLE_TAG: Final = b"lopd.sample.v1\n"
 _PROMPT_TAG: Final = b"lopd.prompt.v1\n"
 HEX: Final = 32  # 128 bits: a collision among 2^40 samples has probability 2^-49
 _PAGE_CACHE_KIB: Final = 64 << 10
+_ASKED: Final = 500  # ids in one question: any SQLite takes 999 parameters
 
 
 def sample_ids(prompt: flat.ListArray, response: flat.ListArray) -> pa.StringArray:
@@ -128,8 +129,12 @@ class Occurrences:
 
     def number(self, ids: pa.StringArray) -> pa.StringArray:
         """The ids with `.n` added to each that was seen n times before; no nulls."""
+        names = ids.to_pylist()
+        if self._all_new(names):
+            self._counts.executemany("INSERT INTO seen VALUES (?, 0)", zip(names))
+            return ids
         numbered = []
-        for name in ids.to_pylist():
+        for name in names:
             (times,) = self._counts.execute(
                 "INSERT INTO seen VALUES (?, 0) "
                 "ON CONFLICT (id) DO UPDATE SET times = times + 1 RETURNING times",
@@ -138,3 +143,14 @@ class Occurrences:
             numbered.append(f"{name}.{times}" if times else name)
             self.duplicates += times > 0
         return pa.array(numbered, pa.string())
+
+    def _all_new(self, names: list[str]) -> bool:
+        """Is none of them seen before? Asked for many at once: most rows are no repetitions."""
+        parts = (names[start : start + _ASKED] for start in range(0, len(names), _ASKED))
+        return len(set(names)) == len(names) and not any(map(self._any_seen, parts))
+
+    def _any_seen(self, names: list[str]) -> bool:
+        places = ",".join("?" * len(names))
+        query = f"SELECT EXISTS (SELECT 1 FROM seen WHERE id IN ({places}))"  # noqa: S608 - only ?
+        (found,) = self._counts.execute(query, names).fetchone()
+        return bool(found)

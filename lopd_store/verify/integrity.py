@@ -4,9 +4,7 @@ Order on read is size, digest, parse: bytes that are not what their name says ar
 Nothing stops at the first problem.
 """
 
-import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +20,7 @@ from lopd_store.rows.columns import type_text
 from lopd_store.rows.sample_id import Occurrences
 from lopd_store.shards.reader import Shard
 from lopd_store.store import Store
+from lopd_store.verify.ahead import Workers, ahead, workers
 from lopd_store.verify.report import Report
 from lopd_store.verify.rows import Tally, check_rows
 
@@ -65,7 +64,8 @@ def check_file(path: Path, report: Report) -> Identity | None:
         shard = Shard.open(path)
         identity = Identity.parse(shard.identity_bytes, what=f"{path} footer")
         tally = Tally()
-        check_rows(shard, identity, str(path), tally, report)
+        with workers() as threads:
+            check_rows(shard, identity, str(path), tally, report, threads)
     except LopdError as error:
         report.add_error(error, str(path))
         return None
@@ -119,37 +119,44 @@ def _skipped_counts(store: Store, documents: Documents, report: Report) -> dict[
 
 
 def _check_shards(store: Store, documents: Documents, report: Report) -> None:
-    """Digests of later shards are computed while the rows of earlier ones are looked at."""
+    """Look at the shards in row order; those that come next are hashed meanwhile."""
     tally = Tally()
     with (
         TemporaryDirectory() as folder,
         Occurrences(Path(folder)) as occurrences,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        workers() as threads,
     ):
         tally.occurrences = occurrences
         whole = True
-        for number, (layer, intact) in enumerate(_intact(store, documents.manifest, pool)):
-            if isinstance(intact, LopdError):
-                report.add_error(intact, f"shard {number}")
+        for number, (layer, damage) in enumerate(_hashed(store, documents.manifest, threads)):
+            if damage is not None:
+                report.add_error(damage, f"shard {number}")
                 whole = False
             else:
-                whole &= _check_shard(store, layer, number, documents, tally, report)
+                whole &= _check_shard(store, layer, number, documents, tally, report, threads)
         tally.duplicates = occurrences.duplicates
     if whole:
         report.add(FormatError, _total_problems(documents.artifact, tally))
 
 
-def _intact(
-    store: Store, manifest: Manifest, pool: ThreadPoolExecutor
+def _hashed(
+    store: Store, manifest: Manifest, threads: Workers
 ) -> Iterator[tuple[Descriptor, LopdError | None]]:
-    def digest_of(layer: Descriptor) -> LopdError | None:
+    """Each shard and what its size or digest says against it.
+
+    Only the next few are hashed ahead, so that a shard's bytes are still in the system's cache
+    when its rows are read. Decoding takes several times as long as hashing.
+    """
+
+    def damage_of(layer: Descriptor) -> LopdError | None:
         try:
             store.blobs.check(layer.digest, size=layer.size)
         except LopdError as error:
             return error
         return None
 
-    yield from zip(manifest.shards, pool.map(digest_of, manifest.shards), strict=True)
+    found = ahead(threads.digests, damage_of, manifest.shards, most=2 + threads.count // 4)
+    yield from zip(manifest.shards, found, strict=True)
 
 
 def _check_shard(
@@ -159,6 +166,7 @@ def _check_shard(
     documents: Documents,
     tally: Tally,
     report: Report,
+    threads: Workers,
 ) -> bool:
     """Whether the shard's rows could be read to the end."""
     where = f"shard {number}"
@@ -174,7 +182,7 @@ def _check_shard(
             problem = Problem("footer-identity", where, str(layer.identity), str(found))
             report.add(IntegrityError, [problem])
         report.add(FormatError, _column_problems(shard, documents.artifact, where))
-        check_rows(shard, identity, where, tally, report)
+        check_rows(shard, identity, where, tally, report, threads)
     except LopdError as error:
         report.add_error(error, where)
         return False
