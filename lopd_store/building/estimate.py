@@ -8,7 +8,7 @@ from typing import Final
 import pyarrow as pa
 
 from lopd_store.building.plan import Chunk, Plan, rows_of_chunks
-from lopd_store.building.score import ScoreChunk, conformed
+from lopd_store.building.score import ScoreChunk
 from lopd_store.engines.protocol import Scorer
 from lopd_store.errors import FormatError
 from lopd_store.inputs.source import RowSource
@@ -29,7 +29,7 @@ def measure(plan: Plan, rollouts: RowSource, work: ScoreChunk, scorer: Scorer) -
     rows = sum(chunk.rows for chunk in plan.chunks)
     first = Chunk(index=0, first_row=0, rows=min(SAMPLE_ROWS, rows), tokens=0)
     _, sample = next(rows_of_chunks(rollouts, (first,), {0}))
-    prepared = work.prepare(first, conformed(sample))
+    prepared = work.prepare(first, sample)
     if prepared.request is None:
         raise FormatError("expected rows that can be scored among the first, found none")
     scorer.score(prepared.request)

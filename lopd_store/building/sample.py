@@ -9,10 +9,10 @@ import pyarrow as pa
 from lopd_store.building.complete import with_column, with_names
 from lopd_store.building.plan import Chunk
 from lopd_store.building.run import Prepared
-from lopd_store.building.score import conformed
 from lopd_store.building.triage import triage
 from lopd_store.documents.identity import Sampling
 from lopd_store.engines.protocol import Samples, request_seeds
+from lopd_store.inputs.conform import conformed
 from lopd_store.rows.check import bad_prompts
 
 

@@ -13,10 +13,9 @@ from lopd_store.building.plan import Chunk
 from lopd_store.building.run import Prepared
 from lopd_store.building.triage import triage
 from lopd_store.engines.protocol import Floats, Sequences
-from lopd_store.inputs.source import PROBLEM
+from lopd_store.inputs.conform import conformed
 from lopd_store.rows import flat
 from lopd_store.rows.check import bad_rows
-from lopd_store.rows.columns import conform
 
 Prepare = Prepared[Sequences, list[Floats]]
 
@@ -64,11 +63,3 @@ class ScoreChunk:
         logprobs = flat.lists_of(pa.array(values), like=rows.column("response_ids"))
         complete = with_finish_reason(with_names(rows), eos=self.eos)
         return with_column(complete, "teacher_logprobs", logprobs)
-
-
-def conformed(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Rows in the format's own types; the reader's problem column, if any, is carried along."""
-    if PROBLEM not in rows.schema.names:
-        return conform(rows, "rollouts")
-    bare = conform(rows.drop_columns([PROBLEM]), "rollouts")
-    return bare.append_column(PROBLEM, rows.column(PROBLEM))

@@ -7,6 +7,7 @@ from typing import Final
 import pyarrow as pa
 
 from lopd_store.digest import Digest
+from lopd_store.inputs.conform import conformed
 from lopd_store.inputs.files import read_file
 from lopd_store.inputs.source import RowSource
 from lopd_store.inputs.text import Renderer, with_prompt_ids
@@ -30,7 +31,9 @@ def prompts_from_file(path: Path, renderer: Renderer | None) -> RowSource:
     def read() -> Iterator[pa.RecordBatch]:
         for batch in read_file(path):
             rows = with_prompt_ids(batch, renderer)
-            yield rows.drop_columns([n for n in rows.schema.names if n in _NOT_OF_PROMPTS])
+            yield conformed(
+                rows.drop_columns([n for n in rows.schema.names if n in _NOT_OF_PROMPTS])
+            )
 
     read_file(path)
     return RowSource(digest=Digest.of_file(path), read=read)

@@ -9,7 +9,8 @@ from lopd_store.artifacts import Artifact, load
 from lopd_store.digest import Digest
 from lopd_store.documents.artifact import Lineage
 from lopd_store.documents.identity import Identity
-from lopd_store.errors import ConsistencyError, UsageError
+from lopd_store.errors import ConsistencyError, FormatError, UsageError
+from lopd_store.inputs.conform import conformed
 from lopd_store.inputs.files import read_file
 from lopd_store.inputs.source import RowSource
 from lopd_store.inputs.text import Renderer, with_prompt_ids, with_response_ids
@@ -65,13 +66,15 @@ def rollouts_from_file(path: Path, renderer: Renderer | None) -> RowSource:
 
     Raises:
         NotFoundError: no such file.
-        FormatError: not JSONL or Parquet, or the columns are not there.
+        FormatError: not JSONL or Parquet, no row, or columns that are missing or of other types.
     """
-    first = next(iter(read_file(path)))
+    first = next(iter(read_file(path)), None)
+    if first is None or not len(first):
+        raise FormatError(f"{path}: expected at least one row, found none")
     retokenised = "response_ids" not in first.schema.names
 
     def read() -> Iterator[pa.RecordBatch]:
         for batch in read_file(path):
-            yield with_response_ids(with_prompt_ids(batch, renderer), renderer)
+            yield conformed(with_response_ids(with_prompt_ids(batch, renderer), renderer))
 
     return RowSource(digest=Digest.of_file(path), read=read, retokenised=retokenised)

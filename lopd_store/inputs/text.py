@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from lopd_store.errors import EngineError, FormatError
-from lopd_store.inputs.source import PROBLEM
+from lopd_store.inputs.conform import with_problems
 
 
 class Renderer(Protocol):
@@ -50,13 +50,15 @@ class ModelRenderer:
 
     def messages(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         """See Renderer. Raises FormatError when the model has no chat template for them."""
+        from jinja2 import TemplateError
+
         try:
             return list(
                 self._tokenizer.apply_chat_template(
                     list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
                 )
             )
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, TemplateError) as error:
             raise FormatError(f"expected messages the chat template accepts: {error}") from error
 
     def response(self, text: str) -> list[int]:
@@ -96,22 +98,23 @@ def _render_prompt(renderer: Renderer, text: str) -> list[int]:
 
 
 def _render_messages(renderer: Renderer, text: str) -> list[int]:
-    return renderer.messages(json.loads(text))
+    messages = json.loads(text)
+    # A template iterates over anything, and makes a prompt of the letters of a text.
+    if not (isinstance(messages, list) and messages and all(isinstance(m, dict) for m in messages)):
+        raise FormatError(f"messages: expected a list of messages, found {text[:80]}")
+    return renderer.messages(messages)
 
 
 def _replace(
     batch: pa.RecordBatch, old: str, new: str, make: Callable[[str], list[int]]
 ) -> pa.RecordBatch:
     ids: list[list[int] | None] = []
-    problems: list[str | None] = (
-        batch.column(PROBLEM).to_pylist() if PROBLEM in batch.schema.names else [None] * len(batch)
-    )
+    problems: dict[int, str] = {}
     for index, value in enumerate(batch.column(old).to_pylist()):
         try:
             ids.append(None if value is None else make(value))
         except FormatError as error:
             ids.append(None)
-            problems[index] = problems[index] or str(error)
-    dropped = batch.drop_columns([n for n in (old, PROBLEM) if n in batch.schema.names])
-    with_ids = dropped.append_column(new, pa.array(ids, pa.list_(pa.int32())))
-    return with_ids.append_column(PROBLEM, pa.array(problems, pa.string()))
+            problems[index] = str(error)
+    replaced = batch.drop_columns([old]).append_column(new, pa.array(ids, pa.list_(pa.int32())))
+    return with_problems(replaced, problems)

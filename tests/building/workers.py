@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,7 +62,7 @@ def in_child(work: Callable[[], str]) -> Outcome:
     if (child := os.fork()) == 0:
         try:
             os.write(writing, work().encode())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - told to the parent, which judges it
             os.write(writing, repr(error).encode())
             os._exit(1)
         os._exit(0)
@@ -100,14 +101,14 @@ def steps(origin: Path, teacher: Fingerprint, first: int, step: int) -> dict[str
         assert status == 0, expected
         for at in range(first, 100_000, step):
             root = copied(origin, folder, str(at))
-            status, said = in_child(lambda root=root, at=at: build_in(root, teacher, at))
+            status, said = in_child(partial(build_in, root, teacher, at))
             if status == 0:
                 break  # it has fewer operations than that
             assert os.WTERMSIG(status) == signal.SIGKILL, said
             report["kills"] += 1
             report["wrong"] += [f"killed at {at}: {text}" for text in wrong_in(root, expected)]
             report["published"] += Store.open(root).refs.get("signal") is not None
-            status, said = in_child(lambda root=root: build_in(root, teacher))
+            status, said = in_child(partial(build_in, root, teacher))
             report["wrong"] += [f"killed at {at}, resumed: {t}" for t in wrong_in(root, expected)]
             report["ids"].append(said)
             shutil.rmtree(root)
@@ -125,14 +126,14 @@ def often(origin: Path, teacher: Fingerprint, seed: int, seconds: float) -> dict
             status, said = 1, ""
             for _ in range(40):
                 step = chance.randrange(1, 120)
-                status, said = in_child(lambda r=root, s=step: build_in(r, teacher, s))
+                status, said = in_child(partial(build_in, root, teacher, step))
                 if status == 0:
                     break
                 assert os.WTERMSIG(status) == signal.SIGKILL, said
                 report["kills"] += 1
                 report["wrong"] += wrong_in(root, expected)
             if status:
-                _, said = in_child(lambda r=root: build_in(r, teacher))
+                _, said = in_child(partial(build_in, root, teacher))
             report["wrong"] += wrong_in(root, expected)
             report["ids"].append(said)
             report["builds"] += 1
