@@ -1,0 +1,53 @@
+"""What benchmarks do with figures: show a table, keep the JSON, compare pairs of runs."""
+
+import argparse
+import json
+import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from benchmarks import machine
+
+Json: TypeAlias = dict[str, Any]
+
+_STATUS: Final = Path("/proc/self/status")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that every benchmark has."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="write the table there")
+
+
+def show(name: str, table: str, figures: Json, arguments: argparse.Namespace) -> None:
+    """Print a benchmark's table, and write what was asked for."""
+    load = f"load average {os.getloadavg()[0]:.1f}"  # of which the benchmark is 1 or 2
+    text = f"# {name}\n\n{machine.sentence()}; {load}.\n\n{table}\n"
+    print(text)
+    if arguments.table:
+        arguments.table.write_text(text, encoding="utf-8")
+    if arguments.json:
+        kept = {"benchmark": name, "machine": machine.describe(), "figures": figures}
+        arguments.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+def paired(above: Sequence[float], below: Sequence[float]) -> float:
+    """The median over runs of one way's figure by the other's in the same run."""
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of the children it has waited for."""
+    return sum(os.times()[:4])
+
+
+def peak_mib() -> int:
+    """The most memory this process has had, in MiB; 0 where the system does not say."""
+    try:
+        lines = _STATUS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(found[0]) >> 10 if found else 0
