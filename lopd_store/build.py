@@ -134,19 +134,21 @@ def signal_identity(
             precision=precision.text,
             imported=Imported(digest=rollouts.digest, retokenised=rollouts.retokenised),
         )
-    policy = source.models["teacher" if source.kind == "sft" else "policy"]
+    policy = source.models.get("teacher" if source.kind == "sft" else "policy")
+    sampling = source.scorings.get("sampling")
     sampled = SignalColumn(
         column="rollout_logprobs", role="policy", model="policy", scoring="sampling"
     )
     return Identity.of(
         kind="signal",
-        models={"policy": policy, "teacher": teacher.model},
+        models={"teacher": teacher.model} | ({"policy": policy} if policy else {}),
         tokenizer=source.tokenizer,
-        scorings={"sampling": source.scorings["sampling"], "teacher": scoring},
-        signals=(sampled, scored),
+        scorings={"teacher": scoring} | ({"sampling": sampling} if sampling else {}),
+        signals=(sampled, scored) if policy and sampling else (scored,),
         precision=precision.text,
         sampling=source.sampling,
         prompts=source.prompts,
+        imported=source.imported,
         policy_stamp=source.policy_stamp,
     )
 
