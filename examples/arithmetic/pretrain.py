@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers.utils import logging
 
 from examples.arithmetic.problems import Problem, problems
 from examples.arithmetic.tokenizer import prompt_ids, response_ids, train_tokenizer
@@ -86,4 +87,5 @@ def pretrain(name: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    logging.disable_progress_bar()
     pretrain(sys.argv[1], Path(sys.argv[2]))

@@ -10,9 +10,14 @@ from typing import Final
 
 import pyarrow.parquet as pq
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from examples.arithmetic.shards import shard_files
 from examples.arithmetic.training import Recipe, Row, fit
+from lopd_store.artifacts import load
+from lopd_store.identity.model import fingerprint
+from lopd_store.stamping import write_stamp
+from lopd_store.store import Store
 
 RECIPE: Final = Recipe(steps=300, batch=32, learning_rate=2e-3, seed=2)
 
@@ -35,6 +40,23 @@ def fine_tune(base: Path, files: Sequence[Path], folder: Path) -> None:
     AutoTokenizer.from_pretrained(base).save_pretrained(folder)
 
 
+def stamp(base: Path, store: Store, ref: str, folder: Path) -> None:
+    """Write into `folder` which artifact taught it, so that its rollouts can say so too."""
+    artifact = load(store, ref)
+    remembered = store.work / "fingerprints"
+    write_stamp(
+        folder,
+        how="made",
+        base=fingerprint(str(base), cache=remembered).model,
+        manifest=artifact.manifest.encode(),
+        artifact=artifact.document.encode(),
+        identities=[identity.encode() for identity in artifact.identities],
+        cache=remembered,
+    )
+
+
 if __name__ == "__main__":
-    base, store, ref, folder = sys.argv[1:]
-    fine_tune(Path(base), shard_files(Path(store), ref), Path(folder))
+    logging.disable_progress_bar()
+    base, root, ref, folder = sys.argv[1:]
+    fine_tune(Path(base), shard_files(Path(root), ref), Path(folder))
+    stamp(Path(base), Store.open(Path(root)), ref, Path(folder))

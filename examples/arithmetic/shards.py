@@ -12,11 +12,14 @@ _NOT_FOUND: Final = 4  # the command's exit code for a ref that does not exist
 
 def show(store: Path, ref: str) -> dict[str, Any] | None:
     """What `lopd-store show REF --json` says, or None when there is no such ref."""
-    command = [LOPD_STORE, "show", ref, "--json", "--store", str(store)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode == _NOT_FOUND or not (store / "index.json").exists():
+    if not (store / "index.json").exists():
         return None
-    done.check_returncode()
+    command = [LOPD_STORE, "show", ref, "--json", "--store", str(store)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == _NOT_FOUND:
+        return None
+    if done.returncode:
+        raise SystemExit(done.stderr)
     shown: dict[str, Any] = json.loads(done.stdout)
     return shown
 

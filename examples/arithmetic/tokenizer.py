@@ -1,10 +1,11 @@
 """A byte-level BPE tokenizer with single-token digits and a chat template, trained here."""
 
+import json
 from collections.abc import Iterable
 from typing import Any, Final
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from tokenizers import pre_tokenizers, trainers
+from transformers import Qwen2Tokenizer
 
 VOCABULARY: Final = 288
 END_OF_TEXT: Final = "<|endoftext|>"
@@ -18,20 +19,16 @@ CHAT_TEMPLATE: Final = (
 )
 
 
-def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Learn merges from `texts`; every digit stays a token of its own.
+def train_tokenizer(texts: Iterable[str]) -> Any:
+    """Learn merges from `texts` in Qwen2's pipeline, where every digit is a token of its own.
+
+    The class is Qwen2's because transformers loads the tokenizer of a Qwen2 model with that class
+    whatever the folder says, and so with its splitting of text.
 
     Returns:
         A transformers tokenizer whose vocabulary covers all 256 bytes.
     """
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
-    backend.decoder = decoders.ByteLevel()
+    backend = Qwen2Tokenizer().backend_tokenizer
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=[END_OF_TEXT, TURN_START, TURN_END],
@@ -39,13 +36,14 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
+    learnt = json.loads(backend.to_str())["model"]
+    return Qwen2Tokenizer(
+        vocab=learnt["vocab"],
+        merges=[tuple(pair) for pair in learnt["merges"]],
         eos_token=TURN_END,
         pad_token=END_OF_TEXT,
-        additional_special_tokens=[TURN_START],
+        extra_special_tokens=[TURN_START],
         chat_template=CHAT_TEMPLATE,
-        clean_up_tokenization_spaces=False,
     )
 
 

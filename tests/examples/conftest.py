@@ -24,10 +24,13 @@ def student_folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(autouse=True)
-def torch_settings_stay_here() -> Iterator[None]:
+def torch_settings_stay_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Training fixes torch's threads and kernels for its process: put them back."""
     import torch
 
+    from examples.arithmetic import training
+
+    monkeypatch.setattr(training, "THREADS", 1)  # two would spin when the machine is busy
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

@@ -1,3 +1,4 @@
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from examples.arithmetic.tokenizer import ask, prompt_ids, response_ids
 
 
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
-def test_any_text_survives_encoding_and_decoding(tokenizer: Any, text: str) -> None:
-    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+def test_any_text_survives_encoding_and_decoding_but_for_nfc(tokenizer: Any, text: str) -> None:
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == unicodedata.normalize("NFC", text)
 
 
 @given(number=st.integers(min_value=0))
@@ -42,3 +43,15 @@ def test_prompt_ids_are_those_of_the_chat_template_and_responses_end_the_turn(
 
 def test_training_the_tokenizer_twice_gives_the_same_file(tokenizer: Any) -> None:
     assert new_tokenizer().backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
+
+
+def test_a_tokenizer_loaded_and_saved_again_is_the_same_one(
+    tokenizer: Any, student_folder: Path, tmp_path: Path
+) -> None:
+    AutoTokenizer.from_pretrained(student_folder).save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
+    assert (again.eos_token_id, again.pad_token_id) == (
+        tokenizer.eos_token_id,
+        tokenizer.pad_token_id,
+    )

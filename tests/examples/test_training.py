@@ -32,7 +32,7 @@ def test_twenty_steps_lower_the_loss_and_repeat_bit_for_bit(
 ) -> None:
     model, losses = _trained(tokenizer, rows)
     assert losses[0] == pytest.approx(math.log(len(tokenizer)), rel=0.05)
-    assert losses[-1] < losses[0] / 2
+    assert losses[-1] < 0.75 * losses[0]
     again, same = _trained(tokenizer, rows)
     assert same == losses
     for name, tensor in model.state_dict().items():
