@@ -5,6 +5,7 @@ sets it first. Nothing here is printed to stdout.
 """
 
 import json
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -87,6 +88,8 @@ def import_vllm() -> Any:
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # NUMA binding is no news to a user
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # nor is no Triton
     try:
         with quiet():
             import torch
@@ -219,7 +222,7 @@ def _arguments(options: EngineOptions, role: Role) -> dict[str, Any]:
     cpu = current_platform.is_cpu()
     arguments = {
         "model": options.model,
-        "dtype": options.dtype,
+        "dtype": dtype_of(options),
         "quantization": options.quantization,
         "tensor_parallel_size": options.tensor_parallel_size,
         "enable_prefix_caching": False,
@@ -232,6 +235,15 @@ def _arguments(options: EngineOptions, role: Role) -> dict[str, Any]:
     }
     sizes = _cpu_sizes(options.model, role) if cpu else _gpu_sizes(options.model, role)
     return arguments | sizes | dict(options.engine_args)
+
+
+def dtype_of(options: EngineOptions) -> str:
+    """The checkpoint's own for `auto`; vLLM's own `auto` would halve a float32 checkpoint."""
+    if options.dtype != "auto":
+        return options.dtype
+    config = _text_config(options.model)
+    stated = config.get("dtype") or config.get("torch_dtype")
+    return stated if isinstance(stated, str) else "auto"
 
 
 def _cpu_sizes(model: str, role: Role) -> dict[str, Any]:
