@@ -14,7 +14,7 @@ from lopd_cli.options import (
 )
 from lopd_cli.output import as_json, print_json
 from lopd_store.artifacts import load
-from lopd_store.errors import IntegrityError
+from lopd_store.errors import IntegrityError, UsageError
 from lopd_store.identity.model import fingerprint as fingerprint_of
 from lopd_store.stamping import write_stamp
 from lopd_store.store import Store
@@ -57,13 +57,25 @@ def verify(
         rescore=rescore,
         engine=engine_of(given, engine=engine),
     )
-    if path.is_file():
+    if _exists(path) and path.is_file():
         report = verify_file(path, depth)
-    elif (path / "oci-layout").exists():
+    elif _exists(path / "oci-layout"):
+        if depth.teacher is not None:
+            raise UsageError(
+                f"{target} is a whole store: to compare with a teacher, name one artifact of it,"
+                f" as in: verify REF --store {target} --teacher {teacher}"
+            )
         report = verify_store(Store.open(path))
     else:
         report = verify_artifact(open_store(root), target, depth)
     _print_report(report, json_wanted=json_wanted)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long for a file's name
+        return False
 
 
 def _cache(root: Path) -> Path | None:

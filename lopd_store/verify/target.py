@@ -89,13 +89,13 @@ def verify_store(store: Store) -> Report:
 
 
 def _noise(store: Store, artifact: Digest, report: Report) -> Noise | None:
-    for descriptor in store.evidence(artifact, media.artifact_type("noise")):
-        try:
+    try:
+        for descriptor in store.evidence(artifact, media.artifact_type("noise")):
             manifest = Manifest.parse(store.blobs.get(descriptor.digest, size=descriptor.size))
-            layer = manifest.layers_of(media.NOISE)[0]
-            return Noise.parse(store.blobs.get(layer.digest, size=layer.size))
-        except LopdError as error:
-            report.add_error(error, "attached noise")
+            for layer in manifest.layers_of(media.NOISE):
+                return Noise.parse(store.blobs.get(layer.digest, size=layer.size))
+    except LopdError as error:
+        report.add_error(error, "attached noise")
     return None
 
 
