@@ -7,7 +7,7 @@ from typing import Any, Final
 from lopd_store.artifacts import Artifact, load
 from lopd_store.digest import Digest
 from lopd_store.documents.identity import Identity
-from lopd_store.errors import LopdError
+from lopd_store.errors import LopdError, NotFoundError
 from lopd_store.store import Store
 
 COMPARED: Final = ("teacher_logprobs", "rollout_logprobs", "reference_logprobs")
@@ -97,8 +97,14 @@ def line(value: Any) -> str:
 
 
 def log(store: Store, ref: str) -> list[dict[str, Any]]:
-    """How a ref moved, newest first."""
-    return [entry.to_json() for entry in reversed(store.refs.history(ref))]
+    """How a ref moved, newest first; a ref that was removed keeps its history.
+
+    Raises NotFoundError for a ref that never was.
+    """
+    entries = store.refs.history(ref)
+    if not entries and store.refs.get(ref) is None:
+        raise NotFoundError(f"no ref {ref!r} in {store.root}, and none was there before")
+    return [entry.to_json() for entry in reversed(entries)]
 
 
 def diff(store: Store, left: str, right: str) -> dict[str, Any]:

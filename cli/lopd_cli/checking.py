@@ -33,6 +33,7 @@ DEPTHS = {1: "integrity", 2: "identity", 3: "behaviour"}
     type=click.Choice(["vllm", "transformers"]),
     default="vllm",
     show_default=True,
+    help="What runs the teacher.",
 )
 @engine_options
 @store_option

@@ -19,6 +19,7 @@ from lopd_store.build import build as build_signal
 from lopd_store.build import dry_run as estimate
 from lopd_store.building.outcome import Built
 from lopd_store.documents.identity import Sampling
+from lopd_store.errors import FormatError, UsageError
 from lopd_store.generate import generate as generate_rows
 from lopd_store.identity.model import Fingerprint
 from lopd_store.identity.model import fingerprint as fingerprint_of
@@ -48,9 +49,23 @@ from lopd_store.store import Store
 @click.option("-o", "--output", "ref", required=True, metavar="REF", help="The result's name.")
 @click.option("--n", type=click.IntRange(1), default=1, show_default=True, help="Per prompt.")
 @click.option("--temperature", default="1", show_default=True, help="0 is greedy.")
-@click.option("--top-p", default="1", show_default=True)
-@click.option("--max-tokens", type=click.IntRange(1), default=4096, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--top-p", default="1", show_default=True, help="Sample from the likeliest this much."
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(1),
+    default=4096,
+    show_default=True,
+    help="The longest response.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="The same seed gives the same responses.",
+)
 @engine_options
 @job_options
 @store_option
@@ -72,7 +87,9 @@ def generate(  # noqa: PLR0913, PLR0917 - one parameter an option
     """Sample responses with vLLM: exact ids and the sampler's log-probs are kept."""
     store = open_store(root, create=True)
     engine, options = engine_of(given), job_of(given)
-    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, n=n)
+    sampling = _sampling(
+        temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, n=n
+    )
     with Bar() as progress:
         source = fingerprint_of(model, cache=remembered(store))
         built = generate_rows(
@@ -98,6 +115,7 @@ def generate(  # noqa: PLR0913, PLR0917 - one parameter an option
     type=click.Choice(["vllm", "transformers"]),
     default="vllm",
     show_default=True,
+    help="What runs the teacher.",
 )
 @click.option(
     "--max-error",
@@ -169,6 +187,17 @@ def build(  # noqa: PLR0913, PLR0917 - one parameter an option
             progress=progress,
         )
     _print_built(ref, built, json_wanted=json_wanted)
+
+
+def _sampling(**given: Any) -> Sampling:
+    """Looked at here, so that no engine is opened for nothing."""
+    try:
+        sampling = Sampling.from_json(given)
+    except FormatError as error:
+        raise UsageError(str(error)) from error
+    if not 0 < float(sampling.top_p) <= 1:
+        raise UsageError(f"top_p: expected a number in (0, 1], found {sampling.top_p}")
+    return sampling
 
 
 def _rollouts(store: Store, name: str, teacher: Fingerprint) -> RowSource:

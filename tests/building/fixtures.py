@@ -8,7 +8,7 @@ import pytest
 from lopd_store.identity.model import Fingerprint, fingerprint
 from lopd_store.store import Store
 from lopd_store.store.durable import no_sync
-from tests.building.chain import publish_rollouts, random_rows
+from tests.building.chain import build_signal, publish_rollouts, random_rows
 
 ROWS = 60
 
@@ -44,6 +44,19 @@ def origin(tmp_path_factory: pytest.TempPathFactory, student: Fingerprint) -> Pa
     return root
 
 
+@pytest.fixture(scope="session")
+def built(origin: Path, teacher: Fingerprint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a signal of several shards made from the rollouts; copied for each test."""
+    root = Path(shutil.copytree(origin, tmp_path_factory.mktemp("built") / "store"))
+    build_signal(Store.open(root, sync=no_sync), teacher)
+    return root
+
+
+@pytest.fixture
+def signal(built: Path, tmp_path: Path) -> Store:
+    return Store.open(Path(shutil.copytree(built, tmp_path / "signal-store")), sync=no_sync)
+
+
 @pytest.fixture
 def root(origin: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(origin, tmp_path / "store"))
@@ -54,4 +67,4 @@ def store(root: Path) -> Store:
     return Store.open(root, sync=no_sync)
 
 
-__all__ = ["models", "origin", "root", "store", "student", "teacher"]
+__all__ = ["built", "models", "origin", "root", "signal", "store", "student", "teacher"]

@@ -1,5 +1,5 @@
-"""Tiny models and a store of rollouts."""
+"""Tiny models, a store of rollouts, and one of a signal."""
 
-from tests.building.fixtures import models, origin, root, store, student, teacher
+from tests.building.fixtures import built, models, origin, root, signal, store, student, teacher
 
-__all__ = ["models", "origin", "root", "store", "student", "teacher"]
+__all__ = ["built", "models", "origin", "root", "signal", "store", "student", "teacher"]
