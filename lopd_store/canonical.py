@@ -45,7 +45,7 @@ def decode_lenient(data: bytes, *, what: str = "document") -> Any:
     try:
         return json.loads(
             data.decode("utf-8"),
-            object_pairs_hook=_unique,
+            object_pairs_hook=unique_keys,
             parse_int=_integer,
             parse_float=_no_number,
             parse_constant=_no_number,
@@ -56,11 +56,12 @@ def decode_lenient(data: bytes, *, what: str = "document") -> Any:
         raise FormatError(f"{what}: {error}") from error
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The `object_pairs_hook` of readers: an object with each key once. Raises FormatError."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise FormatError(f"expected each key once, found {key!r} twice")
+            raise FormatError(f"expected each key once, found {key[:80]!r} twice")
         found[key] = value
     return found
 

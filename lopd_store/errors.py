@@ -17,7 +17,7 @@ write one sentence of docstring, keep it picklable (engines raise across process
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,18 @@ class LopdError(Exception):
         self.problems = tuple(problems)
 
     @classmethod
-    def of(cls, problems: Sequence[Problem], *, subject: str) -> "LopdError":
+    def of(cls, problems: Sequence[Problem], *, subject: str) -> Self:
         """One error for all `problems` found in `subject`; the message shows the first few."""
         shown = "\n".join(f"  {problem}" for problem in problems[:8])
         more = f"\n  and {len(problems) - 8} more" if len(problems) > 8 else ""  # noqa: PLR2004
         return cls(f"{subject}: {len(problems)} problem(s)\n{shown}{more}", problems=problems)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), str(self), self.problems)
+        return rebuild, (type(self), str(self), self.problems)
 
 
-def _rebuild(kind: type[LopdError], message: str, problems: tuple[Problem, ...]) -> LopdError:
+def rebuild(kind: type[LopdError], message: str, problems: Sequence[Problem]) -> LopdError:
+    """An error as it was in another process; classes differ in what their constructors take."""
     error = kind.__new__(kind)
     LopdError.__init__(error, message, problems=problems)
     return error

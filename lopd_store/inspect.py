@@ -8,9 +8,8 @@ from lopd_store.artifacts import Artifact, load
 from lopd_store.digest import Digest
 from lopd_store.documents.identity import Identity
 from lopd_store.errors import LopdError, NotFoundError
+from lopd_store.rows.columns import LOGPROB_COLUMNS
 from lopd_store.store import Store
-
-COMPARED: Final = ("teacher_logprobs", "rollout_logprobs", "reference_logprobs")
 
 
 def ls(store: Store) -> list[dict[str, Any]]:
@@ -176,5 +175,5 @@ _GAPS: Final = {
            coalesce(max(abs(x::double - y::double)), 0.0)
     from pairs
     """  # noqa: S608 - constants only, see above
-    for column in COMPARED
+    for column in LOGPROB_COLUMNS
 }

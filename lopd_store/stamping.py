@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from lopd_store import canonical
+from lopd_store.documents import media
 from lopd_store.documents.artifact import ArtifactDocument
 from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Manifest
@@ -15,8 +16,6 @@ from lopd_store.identity import strangers
 from lopd_store.identity.model import fingerprint
 from lopd_store.store import durable
 
-STAMP_NAME: Final = "lopd.json"
-
 
 def read_stamp(folder: Path) -> Stamp | None:
     """The stamp of the checkpoint in `folder`; None where it has none.
@@ -24,7 +23,7 @@ def read_stamp(folder: Path) -> Stamp | None:
     Raises:
         FormatError: a `lopd.json` that is too large, not canonical, or not a valid stamp.
     """
-    path = folder / STAMP_NAME
+    path = folder / media.STAMP_FILE
     if not path.exists():
         return None
     if not path.is_file():
@@ -71,7 +70,7 @@ def write_stamp(
         artifact=ArtifactDocument.parse(artifact),
         identities=[Identity.parse(identity) for identity in identities],
     )
-    durable.write(folder / STAMP_NAME, stamp.encode(), tmp=folder)
+    durable.write(folder / media.STAMP_FILE, stamp.encode(), tmp=folder)
     return stamp
 
 
@@ -82,11 +81,13 @@ def check_stamp(stamp: Stamp, model: ModelIdentity) -> list[Problem]:
         ("stamp-of-other-config", "config", stamp.config_digest, model.config_digest),
     )
     problems = [
-        Problem(kind, STAMP_NAME, f"{what} {expected.short}", f"{what} {found.short}")
+        Problem(kind, media.STAMP_FILE, f"{what} {expected.short}", f"{what} {found.short}")
         for kind, what, expected, found in pairs
         if expected != found
     ]
     if model.adapter is not None:
         adapter = f"adapter {model.adapter.digest.short} on top of it"
-        problems.append(Problem("stamp-under-adapter", STAMP_NAME, "the stamped model", adapter))
+        problems.append(
+            Problem("stamp-under-adapter", media.STAMP_FILE, "the stamped model", adapter)
+        )
     return problems

@@ -34,7 +34,7 @@ ARTIFACT_FORMAT: Final = "lopd.artifact.v1"
 STAMP_FORMAT: Final = "lopd.stamp.v1"
 NOISE_FORMAT: Final = "lopd.noise.v1"
 
-FOOTER_KEY: Final = "lopd.identity"  # key of the identity document in a shard's Parquet footer
+FOOTER_KEY: Final = b"lopd.identity"  # key of the identity document in a shard's Parquet footer
 STAMP_FILE: Final = "lopd.json"  # file name of a stamp beside a checkpoint's weights
 
 

@@ -127,7 +127,7 @@ class Stamp(Document):
             raise self._several("several-tokenizers", "one tokenizer", shown)
         return self.sft_tokenizers[0]
 
-    def _several(self, kind: str, expected: str, found: str) -> Exception:
+    def _several(self, kind: str, expected: str, found: str) -> ConsistencyError:
         problem = Problem(kind, f"sft artifact {self.sft_manifest_digest.short}", expected, found)
         return ConsistencyError.of([problem], subject="stamp")
 

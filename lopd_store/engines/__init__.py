@@ -58,9 +58,9 @@ def open_scorer(
     if engine == "transformers":
         return _open_transformers(model, **arguments)
     from lopd_store.engines.vllm import VllmScorer
-    from lopd_store.engines.vllm_engine import EngineOptions
+    from lopd_store.engines.vllm_engine import VllmOptions
 
-    return VllmScorer(EngineOptions(model=model, **arguments))
+    return VllmScorer(VllmOptions(model=model, **arguments))
 
 
 def open_sampler(
@@ -74,10 +74,10 @@ def open_sampler(
     """Open a model for sampling with vLLM; arguments and errors are those of `open_scorer`."""
     _need("vllm")
     from lopd_store.engines.vllm import VllmSampler
-    from lopd_store.engines.vllm_engine import EngineOptions
+    from lopd_store.engines.vllm_engine import VllmOptions
 
     return VllmSampler(
-        EngineOptions(
+        VllmOptions(
             model=model,
             dtype=dtype,
             quantization=quantization,

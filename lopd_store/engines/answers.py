@@ -13,12 +13,10 @@ import numpy.typing as npt
 
 from lopd_store.engines.protocol import Floats, Ids
 from lopd_store.errors import EngineError, Problem
+from lopd_store.rows.columns import SERVER_MINUS_INFINITY
 
 ROUNDING: Final = 1e-6
 """Nats above zero that rounding of a float32 log-softmax explains; clamped to zero."""
-
-SERVER_MINUS_INFINITY: Final = -9999.0
-"""What an OpenAI-compatible server writes in JSON where a log-prob is minus infinity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

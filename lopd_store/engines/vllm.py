@@ -20,8 +20,8 @@ from lopd_store.engines.protocol import (
     row,
 )
 from lopd_store.engines.vllm_engine import (
-    EngineOptions,
     Role,
+    VllmOptions,
     close_engine,
     failures,
     import_vllm,
@@ -30,8 +30,8 @@ from lopd_store.engines.vllm_engine import (
     token_id_logprobs,
 )
 from lopd_store.errors import EngineError, UsageError
+from lopd_store.rows.columns import FINISH_REASONS
 
-FINISH_REASONS: Final = ("stop", "length", "abort")
 LARGEST_SEED: Final = 2**63 - 1
 COLDEST: Final = 0.01
 """vLLM raises any temperature between 0 and this to this without a word."""
@@ -40,7 +40,7 @@ COLDEST: Final = 0.01
 class _VllmEngine:
     """One model in vLLM; what a scorer and a sampler share."""
 
-    def __init__(self, options: EngineOptions, *, role: Role) -> None:
+    def __init__(self, options: VllmOptions, *, role: Role) -> None:
         self._vllm: Any = import_vllm()
         self._engine: Any = open_engine(options, role=role)
         self._scoring = scoring_facts(self._engine, options)
@@ -111,7 +111,7 @@ class VllmScorer(_VllmEngine):
         EngineError: vLLM is missing or cannot open the model.
     """
 
-    def __init__(self, options: EngineOptions) -> None:
+    def __init__(self, options: VllmOptions) -> None:
         super().__init__(options, role="score")
         self._by_ids = token_id_logprobs(self._vllm, self._engine)
         path = "prompt_logprob_token_ids" if self._by_ids else "prompt_logprobs"
@@ -156,7 +156,7 @@ class VllmScorer(_VllmEngine):
 class VllmSampler(_VllmEngine):
     """A `Sampler` over vLLM; takes and raises what `VllmScorer` does, and needs a tokenizer."""
 
-    def __init__(self, options: EngineOptions) -> None:
+    def __init__(self, options: VllmOptions) -> None:
         super().__init__(options, role="sample")
 
     def sample(self, prompts: ListArray, *, sampling: Sampling, seeds: Sequence[int]) -> Samples:

@@ -56,7 +56,7 @@ _open: list[Any] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineOptions:
+class VllmOptions:
     """What the caller asks of an engine.
 
     Attributes:
@@ -126,7 +126,7 @@ def failures() -> tuple[type[Exception], ...]:
     return (root, *others, *builtins)
 
 
-def open_engine(options: EngineOptions, *, role: Role) -> Any:
+def open_engine(options: VllmOptions, *, role: Role) -> Any:
     """A `vllm.LLM` for one role. Raises EngineError when vLLM cannot make it."""
     vllm = import_vllm()
     try:
@@ -163,7 +163,7 @@ def uses_v2_runner(engine: Any) -> bool:
     return bool(getattr(engine.llm_engine.vllm_config, "use_v2_model_runner", False))
 
 
-def scoring_facts(engine: Any, options: EngineOptions) -> dict[str, Any]:
+def scoring_facts(engine: Any, options: VllmOptions) -> dict[str, Any]:
     """The facts of `Engine.scoring` for a vLLM engine."""
     import torch
     import vllm
@@ -182,7 +182,7 @@ def scoring_facts(engine: Any, options: EngineOptions) -> dict[str, Any]:
     }
 
 
-def _settings(engine: Any, options: EngineOptions, platform: Any) -> dict[str, str]:
+def _settings(engine: Any, options: VllmOptions, platform: Any) -> dict[str, str]:
     config = engine.llm_engine.vllm_config
     asked = {
         name: _recorded(name, value)
@@ -216,7 +216,7 @@ def _recorded(name: str, value: Any) -> str:
         raise UsageError(f"engine argument {name}: expected a JSON value: {error}") from error
 
 
-def _arguments(options: EngineOptions, role: Role) -> dict[str, Any]:
+def _arguments(options: VllmOptions, role: Role) -> dict[str, Any]:
     from vllm.platforms import current_platform
 
     cpu = current_platform.is_cpu()
@@ -237,7 +237,7 @@ def _arguments(options: EngineOptions, role: Role) -> dict[str, Any]:
     return arguments | sizes | dict(options.engine_args)
 
 
-def dtype_of(options: EngineOptions) -> str:
+def dtype_of(options: VllmOptions) -> str:
     """The checkpoint's own for `auto`; vLLM's own `auto` would halve a float32 checkpoint."""
     if options.dtype != "auto":
         return options.dtype

@@ -5,7 +5,7 @@ Arrow IPC for columns, JSON for facts and errors; both ends are this program on 
 
 import json
 from enum import Enum
-from typing import Any, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -82,10 +82,8 @@ def encode_error(error: LopdError) -> bytes:
 def decode_error(payload: bytes) -> LopdError:
     """The inverse of `encode_error`; a class of the same name in our error tree."""
     name, message, problems = json.loads(payload)
-    found: Any = getattr(errors, name, EngineError)
-    error: LopdError = found.__new__(found)  # classes differ in what their constructors take
-    LopdError.__init__(error, message, problems=[Problem(*problem) for problem in problems])
-    return error
+    kind = getattr(errors, name, EngineError)
+    return errors.rebuild(kind, message, [Problem(*problem) for problem in problems])
 
 
 def _encode(batch: pa.RecordBatch) -> bytes:

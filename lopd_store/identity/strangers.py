@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import rfc8785
 
-from lopd_store.canonical import MAX_INTEGER
+from lopd_store.canonical import MAX_INTEGER, unique_keys
 from lopd_store.errors import FormatError, NotFoundError
 
 MAX_CONFIG_BYTES: Final = 16 << 20  # the largest published config.json is under 1 MB
@@ -36,7 +36,7 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
 def parse_object(data: bytes, *, what: str) -> dict[str, Any]:
     """A JSON object, each key once. Raises FormatError otherwise."""
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{what}: expected JSON: {error}") from error
     except FormatError as error:
@@ -80,12 +80,3 @@ def _number(value: float) -> int | str:
         return int(value)
     text: bytes = rfc8785.dumps(value)
     return text.decode()
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise FormatError(f"expected each key once, found {key[:80]!r} twice")
-        found[key] = value
-    return found

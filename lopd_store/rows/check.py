@@ -10,11 +10,9 @@ import pyarrow.compute as pc
 
 from lopd_store.errors import Problem
 from lopd_store.rows import columns, content, flat, sample_id
+from lopd_store.rows.columns import FINISH_REASONS, LOGPROB_COLUMNS, SERVER_MINUS_INFINITY
 from lopd_store.rows.findings import Findings
 
-FINISH_REASONS: Final = ("stop", "length", "abort")
-LOGPROB_COLUMNS: Final = ("teacher_logprobs", "rollout_logprobs", "reference_logprobs")
-MINUS_INFINITY: Final = -9999.0  # how OpenAI-style servers spell a log-prob of -inf in JSON
 _FOR_PEOPLE: Final = ("prompt_text", "response_text")
 _NAME: Final = rf"^[0-9a-f]{{{sample_id.HEX}}}(\.[1-9][0-9]*)?$"
 
@@ -111,7 +109,7 @@ def _logprobs(findings: Findings, name: str, logprobs: flat.Lists) -> None:
     tests = {
         "not-finite": (~np.isfinite(values), "a finite log-prob"),
         "positive-logprob": ((values > 0) & np.isfinite(values), "a log-prob of at most 0"),
-        "sentinel-logprob": (values == MINUS_INFINITY, "a log-prob, not a server's -inf"),
+        "sentinel-logprob": (values == SERVER_MINUS_INFINITY, "a log-prob, not a server's -inf"),
         "negative-zero": ((values == 0) & np.signbit(values), "0.0"),
     }
     for kind, (mask, expected) in tests.items():
@@ -122,7 +120,7 @@ def _all_logprobs(values: flat.Numbers) -> bool:
     """Are all values finite log-probs that no server made up? NaN makes every comparison false."""
     if len(values) == 0:
         return True
-    inside = values.min() > MINUS_INFINITY and values.max() <= 0
+    inside = values.min() > SERVER_MINUS_INFINITY and values.max() <= 0
     return bool(inside) and not content.has_negative_zero(values)
 
 
@@ -256,7 +254,7 @@ def _bad_lists(
             continue
         logprobs = flat.lists(batch.column(name))
         values = _where_sampled(logprobs, mask)
-        absent = ~np.isfinite(values) | (values == MINUS_INFINITY)
+        absent = ~np.isfinite(values) | (values == SERVER_MINUS_INFINITY)
         reasons["logprob-length"] = reasons["logprob-length"] | (logprobs.lengths != expected)
         reasons["logprob-not-finite"] = reasons["logprob-not-finite"] | logprobs.rows_with(absent)
         reasons["logprob-positive"] = reasons["logprob-positive"] | logprobs.rows_with(values > 0)

@@ -6,13 +6,16 @@ from typing import Final, TypeVar
 
 import pyarrow as pa
 
+from lopd_store.documents import media
 from lopd_store.errors import FormatError, Problem
 from lopd_store.rows import logical
 from lopd_store.rows.casting import conform_column
 from lopd_store.rows.logical import arrow_type, type_text
 
 __all__ = [
-    "KINDS",
+    "FINISH_REASONS",
+    "LOGPROB_COLUMNS",
+    "SERVER_MINUS_INFINITY",
     "SIGNAL_COLUMNS",
     "TYPES",
     "arrow_schema",
@@ -51,9 +54,6 @@ TYPES: Final[Mapping[str, pa.DataType]] = MappingProxyType(
 """Arrow type of every column this format names, in the order they stand in a shard."""
 
 _REQUIRED: Final = ("sample_id", "prompt_id", "prompt_ids", "response_ids", "finish_reason")
-KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"sft": _REQUIRED, "rollouts": _REQUIRED, "signal": (*_REQUIRED, "teacher_logprobs")}
-)
 SIGNAL_COLUMNS: Final = (
     "teacher_logprobs",
     "reference_logprobs",
@@ -64,12 +64,20 @@ SIGNAL_COLUMNS: Final = (
 )
 """Columns that only kind `signal` may hold: elsewhere nothing says which model gave them."""
 
+LOGPROB_COLUMNS: Final = ("teacher_logprobs", "rollout_logprobs", "reference_logprobs")
+"""Columns with one log-prob of the response's own token at each position."""
+
+SERVER_MINUS_INFINITY: Final = -9999.0
+"""What an OpenAI-compatible server writes in JSON where a log-prob is minus infinity."""
+
+FINISH_REASONS: Final = ("stop", "length", "abort")
+
 
 def required(kind: str) -> tuple[str, ...]:
     """The columns that every artifact of `kind` has. Raises FormatError on an unknown kind."""
-    if kind not in KINDS:
-        raise FormatError(f"expected a kind of {', '.join(KINDS)}, found {kind!r}")
-    return KINDS[kind]
+    if kind not in media.KINDS:
+        raise FormatError(f"expected a kind of {', '.join(media.KINDS)}, found {kind!r}")
+    return (*_REQUIRED, "teacher_logprobs") if kind == "signal" else _REQUIRED
 
 
 def arrow_schema(names_and_types: Mapping[str, str] | Iterable[tuple[str, str]]) -> pa.Schema:

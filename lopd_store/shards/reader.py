@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lopd_store import canonical
+from lopd_store.documents import media
 from lopd_store.errors import FormatError, IntegrityError, NotFoundError, Problem
 from lopd_store.rows import columns
 from lopd_store.shards import footer, limits
-from lopd_store.shards.writer import IDENTITY_KEY
 
 MAX_IDENTITY_BYTES: Final = 16 << 20
 _MIN_BYTES: Final = 12  # magic, footer length, magic
@@ -157,9 +157,11 @@ def _parquet(path: Path, metadata: Any = None) -> pq.ParquetFile:
 
 
 def _identity(claims: footer.Footer) -> bytes:
-    found = claims.metadata.get(IDENTITY_KEY)
+    found = claims.metadata.get(media.FOOTER_KEY)
     if found is None:
-        raise FormatError("expected an identity in the footer (lopd.identity), found none")
+        raise FormatError(
+            f"expected an identity in the footer ({media.FOOTER_KEY.decode()}), found none"
+        )
     if len(found) > MAX_IDENTITY_BYTES:
         raise FormatError(
             f"expected an identity of at most {MAX_IDENTITY_BYTES} bytes, found {len(found)}"
@@ -170,8 +172,8 @@ def _identity(claims: footer.Footer) -> bytes:
 def _kind(identity: bytes) -> str:
     document = canonical.decode(identity, what="identity in the footer")
     kind = document.get("kind") if isinstance(document, dict) else None
-    if not isinstance(kind, str) or kind not in columns.KINDS:
-        raise FormatError(f"expected an identity of {', '.join(columns.KINDS)}, found {kind!r}")
+    if not isinstance(kind, str) or kind not in media.KINDS:
+        raise FormatError(f"expected an identity of {', '.join(media.KINDS)}, found {kind!r}")
     return kind
 
 

@@ -15,7 +15,7 @@ from lopd_store.engines import open_scorer
 from lopd_store.engines.answers import checked
 from lopd_store.engines.protocol import Sampler, Samples, Scorer, Sequences, request_seeds
 from lopd_store.engines.vllm import read_flat, read_id_logprobs, read_samples
-from lopd_store.engines.vllm_engine import EngineOptions, _recorded, dtype_of, token_id_logprobs
+from lopd_store.engines.vllm_engine import VllmOptions, _recorded, dtype_of, token_id_logprobs
 from lopd_store.errors import EngineError, UsageError
 from tests.engines.laws import NOISE
 from tests.engines.sequences import column, largest_difference, random_sequences, same_bits
@@ -304,7 +304,7 @@ def test_an_argument_that_could_hold_a_path_is_recorded_as_a_digest(model: str) 
     with pytest.raises(UsageError, match="JSON"):
         _recorded("worker_cls", object)
     with pytest.raises(UsageError, match="prefix"):
-        EngineOptions(model=model, engine_args={"enable_prefix_caching": True})
+        VllmOptions(model=model, engine_args={"enable_prefix_caching": True})
 
 
 @pytest.mark.parametrize(
@@ -321,4 +321,4 @@ def test_auto_is_the_checkpoints_own_dtype(
     asked: str, config: dict[str, str], handed_on: str, tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert dtype_of(EngineOptions(model=str(tmp_path), dtype=asked)) == handed_on
+    assert dtype_of(VllmOptions(model=str(tmp_path), dtype=asked)) == handed_on
