@@ -127,7 +127,7 @@ def test_encodings_are_those_of_the_format(shard: ShardFile) -> None:
     }
     assert found == {
         "sample_id": ("RLE", "PLAIN"),
-        "prompt_id": ("PLAIN", "RLE", "RLE_DICTIONARY"),
+        "prompt_id": ("RLE", "PLAIN"),
         "prompt_ids.list.element": ("RLE", "PLAIN"),
         "response_ids.list.element": ("RLE", "PLAIN"),
         "teacher_logprobs.list.element": ("RLE", "BYTE_STREAM_SPLIT"),
