@@ -1,6 +1,6 @@
 """How often a model is right on problems that nobody trained on.
 
-python -m examples.arithmetic.accuracy .demo/teacher .demo/student-base .demo/student
+python -m examples.arithmetic.accuracy .demo/accuracy.txt .demo/teacher .demo/student
 """
 
 # ruff: noqa: N806 - shape letters end a tensor's name: B rows, T positions, V vocabulary
@@ -67,16 +67,20 @@ def measure(model: Any, tokenizer: Any, *, temperature: float, count: int = COUN
     return Accuracy(correct=right, total=count)
 
 
-def _print_table(folders: list[Path]) -> None:
-    print(f"{COUNT} held-out problems, share correct [95 % interval]")
-    print(f"{'':14}" + "".join(f"{f'T = {value}':>24}" for value in TEMPERATURES))
+def table(folders: list[Path]) -> str:
+    """A line for each model, a column for each temperature."""
+    lines = [f"{COUNT} held-out problems, share correct [95 % interval]"]
+    lines.append(f"{'':14}" + "".join(f"{f'T = {value}':>24}" for value in TEMPERATURES))
     for folder in folders:
         model = AutoModelForCausalLM.from_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         found = [measure(model, tokenizer, temperature=value) for value in TEMPERATURES]
-        print(f"{folder.name:14}" + "".join(f"{accuracy!s:>24}" for accuracy in found))
+        lines.append(f"{folder.name:14}" + "".join(f"{accuracy!s:>24}" for accuracy in found))
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
     logging.disable_progress_bar()
-    _print_table([Path(argument) for argument in sys.argv[1:]])
+    report, *models = map(Path, sys.argv[1:])
+    report.write_text(table(models))
+    print(report.read_text(), end="")

@@ -12,11 +12,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from examples.arithmetic.problems import Problem, problems
-from examples.arithmetic.shards import LOPD_STORE, show
-from examples.arithmetic.stages import Runner, Stage, folder_digest, module, sources_digest
-from examples.arithmetic.tokenizer import ask
+from examples.arithmetic.problems import Problem, ask, problems
+from examples.arithmetic.shards import LOPD_STORE
+from examples.arithmetic.stages import (
+    Runner,
+    Stage,
+    file_digest,
+    folder_digest,
+    module,
+    sources_digest,
+)
 from lopd_store.digest import Digest
+from lopd_store.store import Store
 
 DEMO: Final = Path(".demo")
 STORE: Final = DEMO / "store"
@@ -25,6 +32,7 @@ BASE: Final = DEMO / "student-base"
 STUDENT: Final = DEMO / "student"
 SFT_PROMPTS: Final = DEMO / "prompts.jsonl"
 ROLLOUT_PROMPTS: Final = DEMO / "rollout-prompts.jsonl"
+ACCURACY: Final = DEMO / "accuracy.txt"
 SFT_PROBLEMS: Final = 1500
 ROLLOUT_PROBLEMS: Final = 500
 PRETRAINING: Final = ("problems", "tokenizer", "training", "pretrain")
@@ -43,6 +51,7 @@ def main() -> None:
     rollouts = runner.run(student_answers(student, prompts[ROLLOUT_PROMPTS]))
     signal = runner.run(teacher_scores(rollouts, teacher))
     runner.run(everything_is_checked(signal, teacher))
+    runner.run(models_are_compared(teacher, base, student))
     for stage in shown():
         runner.run(stage)
 
@@ -63,7 +72,7 @@ def _prompt_line(problem: Problem) -> str:
 def pretraining(name: str, folder: Path) -> Stage:
     """Train a model from scratch."""
     return Stage(
-        name=name,
+        name=folder.name,
         title=f"Train the {name} from scratch on worked additions",
         command=module("pretrain", name, folder),
         inputs={"sources": sources_digest(*PRETRAINING)},
@@ -126,14 +135,26 @@ def everything_is_checked(signal: str, teacher: str) -> Stage:
     )
 
 
+def models_are_compared(teacher: str, base: str, student: str) -> Stage:
+    """Measure the accuracy of the three models."""
+    return Stage(
+        name="accuracy",
+        title="How often is each model right on problems nobody trained on?",
+        command=module("accuracy", ACCURACY, TEACHER, BASE, STUDENT),
+        inputs={
+            "teacher": teacher,
+            "base": base,
+            "student": student,
+            "sources": sources_digest("problems", "accuracy"),
+        },
+        result=lambda: file_digest(ACCURACY),
+        report=ACCURACY,
+    )
+
+
 def shown() -> Sequence[Stage]:
     """What came out, for people; nothing here is kept."""
     return (
-        Stage(
-            name="accuracy",
-            title="How often is each model right on problems nobody trained on?",
-            command=module("accuracy", TEACHER, BASE, STUDENT),
-        ),
         Stage(
             name="disagreements",
             title="Where do teacher and student disagree most? (plain DuckDB)",
@@ -155,8 +176,10 @@ def _lopd_store(*arguments: object) -> list[str]:
 
 def _ref(name: str) -> Callable[[], str | None]:
     def artifact_id() -> str | None:
-        shown = show(STORE, name)
-        return None if shown is None else str(shown["id"])
+        if not STORE.is_dir():
+            return None
+        named = Store.open(STORE).refs.get(name)
+        return str(named.digest) if named else None
 
     return artifact_id
 

@@ -69,6 +69,11 @@ class Problem:
         return found is not None and found.group(1) == self.answer
 
 
+def ask(question: str) -> list[dict[str, str]]:
+    """The messages of one user turn."""
+    return [{"role": "user", "content": question}]
+
+
 def problems(split: Split, *, seed: int, count: int) -> list[Problem]:
     """`count` different problems of one split; the same seed draws the same ones."""
     draws = _draws(random.Random(f"{split}/{seed}"))  # noqa: S311  # exercise, not secrets

@@ -18,6 +18,7 @@ CONTEXT_CHARACTERS: Final = 40
 QUERY: Final = """
 with tokens as (
     select
+        sample_id,
         prompt_ids,
         response_ids,
         unnest(response_ids) as token,
@@ -33,13 +34,16 @@ select
     teacher,
     student
 from tokens
-order by abs(teacher - student) desc, prompt_ids, position
+qualify row_number() over (
+    partition by sample_id order by abs(teacher - student) desc, position
+) = 1
+order by abs(teacher - student) desc, sample_id
 limit $rows
 """
 
 
 def disagreements(files: Sequence[Path], *, rows: int = ROWS) -> list[tuple[Any, ...]]:
-    """The response tokens with the largest |teacher_logprobs - rollout_logprobs|.
+    """The largest |teacher_logprobs - rollout_logprobs| of each rollout, largest first.
 
     Returns:
         (prompt ids, response ids before the token, token id, teacher nats, student nats) each.

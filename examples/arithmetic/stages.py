@@ -29,6 +29,7 @@ class Stage:
         inputs: name → digest of everything the result depends on, the command apart.
         result: the digest of what the command leaves behind, or None when it is not there;
             None for a step that only prints, which always runs.
+        report: a text file that the command writes; shown when the step is skipped too.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Stage:
     command: Sequence[str]
     inputs: Mapping[str, str] = field(default_factory=dict)
     result: Callable[[], str | None] | None = None
+    report: Path | None = None
 
 
 class Runner:
@@ -44,16 +46,24 @@ class Runner:
     def __init__(self, records: Path) -> None:
         self._records = records
         self._started = time.monotonic()
-        self._count = 0
+        self._names: list[str] = []
 
     def run(self, stage: Stage) -> str:
-        """Run `stage` unless it is done; its result's digest, or "" when it has none."""
-        self._count += 1
+        """Run `stage` unless it is done; its result's digest, or "" when it has none.
+
+        Raises:
+            ValueError: a second stage of the same name: the two would share a record.
+        """
+        if stage.name in self._names:
+            raise ValueError(f"expected a new stage name, found {stage.name!r} again")
+        self._names.append(stage.name)
         record = self._records / f"{stage.name}.json"
         wanted = _key(stage)
         found = stage.result() if stage.result else None
         if found is not None and _read(record) == {"inputs": wanted, "result": found}:
             self._heading(stage, "found, nothing to do")
+            if stage.report:
+                print(stage.report.read_text(), end="")
             return found
         self._heading(stage, "$ " + shlex.join([Path(stage.command[0]).name, *stage.command[1:]]))
         environment = os.environ | ENVIRONMENT
@@ -69,7 +79,9 @@ class Runner:
 
     def _heading(self, stage: Stage, note: str) -> None:
         elapsed = time.monotonic() - self._started
-        print(f"\n[{elapsed:5.0f} s] {self._count}. {stage.title}\n          {note}", flush=True)
+        print(
+            f"\n[{elapsed:5.0f} s] {len(self._names)}. {stage.title}\n          {note}", flush=True
+        )
 
 
 def folder_digest(folder: Path) -> str | None:
@@ -80,6 +92,11 @@ def folder_digest(folder: Path) -> str | None:
     for file in sorted(folder.iterdir()):
         parts += [file.name.encode(), str(Digest.of_file(file)).encode()]
     return str(tagged("lopd.example.folder.v1", *parts))
+
+
+def file_digest(file: Path) -> str | None:
+    """The digest of a file's bytes; None when it is not there."""
+    return str(Digest.of_file(file)) if file.is_file() else None
 
 
 def sources_digest(*modules: str) -> str:

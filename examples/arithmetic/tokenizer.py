@@ -7,6 +7,8 @@ from typing import Any, Final
 from tokenizers import pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
 
+from examples.arithmetic.problems import ask
+
 VOCABULARY: Final = 288
 END_OF_TEXT: Final = "<|endoftext|>"
 TURN_START: Final = "<|im_start|>"
@@ -45,11 +47,6 @@ def train_tokenizer(texts: Iterable[str]) -> Any:
         extra_special_tokens=[TURN_START],
         chat_template=CHAT_TEMPLATE,
     )
-
-
-def ask(question: str) -> list[dict[str, str]]:
-    """The messages of one user turn."""
-    return [{"role": "user", "content": question}]
 
 
 def prompt_ids(tokenizer: Any, questions: Iterable[str]) -> list[list[int]]:

@@ -19,6 +19,7 @@ def _write(folder: Path, text: str, *, input_digest: str = "sha256:1") -> Stage:
         command=[sys.executable, "-c", code, str(folder), text, str(log)],
         inputs={"input": input_digest},
         result=lambda: folder_digest(folder),
+        report=folder / "made",
     )
 
 
@@ -26,11 +27,14 @@ def _runs(root: Path) -> int:
     return (root / "log").read_text().count("ran")
 
 
-def test_a_stage_whose_result_is_there_is_skipped(tmp_path: Path) -> None:
-    stage = _write(tmp_path / "out", "a")
+def test_a_stage_whose_result_is_there_is_skipped_and_its_report_shown(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stage = _write(tmp_path / "out", "what was made")
     first = Runner(tmp_path / "records").run(stage)
     assert Runner(tmp_path / "records").run(stage) == first
     assert _runs(tmp_path) == 1
+    assert capfd.readouterr().out.endswith("found, nothing to do\nwhat was made")
 
 
 @pytest.mark.parametrize("change", ["command", "input", "result", "missing"])
@@ -56,3 +60,10 @@ def test_a_failing_command_stops_the_demo_and_leaves_no_record(tmp_path: Path) -
     with pytest.raises(SystemExit, match="exit code 6"):
         Runner(tmp_path / "records").run(stage)
     assert not (tmp_path / "records").exists()
+
+
+def test_two_stages_of_one_name_are_refused(tmp_path: Path) -> None:
+    runner = Runner(tmp_path / "records")
+    runner.run(_write(tmp_path / "out", "a"))
+    with pytest.raises(ValueError, match="expected a new stage name, found 'made' again"):
+        runner.run(_write(tmp_path / "out", "b"))

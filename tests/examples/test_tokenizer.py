@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from examples.arithmetic.pretrain import new_tokenizer
-from examples.arithmetic.tokenizer import ask, prompt_ids, response_ids
+from examples.arithmetic.problems import ask
+from examples.arithmetic.tokenizer import prompt_ids, response_ids
 
 
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
