@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 import rfc8785
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lopd_store import canonical
 from lopd_store.errors import FormatError
+
+QUICK = settings(deadline=None, max_examples=60)  # a busy machine is no failure
 
 LARGEST = 2**53 - 1
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -49,6 +51,7 @@ REFUSED = {
 }
 
 
+@QUICK
 @given(VALUES)
 def test_what_is_encoded_is_decoded_to_itself(value: Any) -> None:
     data = canonical.encode(value)
@@ -56,11 +59,13 @@ def test_what_is_encoded_is_decoded_to_itself(value: Any) -> None:
     assert canonical.encode(canonical.decode(data)) == data
 
 
+@QUICK
 @given(VALUES)
 def test_the_bytes_are_those_of_rfc_8785(value: Any) -> None:
     assert canonical.encode(value) == rfc8785.dumps(value)
 
 
+@QUICK
 @given(st.dictionaries(st.text("abcXYZ019", max_size=4), st.integers(0, 99)))
 def test_for_plain_keys_they_are_those_of_the_standard_library(value: dict[str, int]) -> None:
     stated = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
@@ -83,6 +88,7 @@ def test_any_other_spelling_is_refused(data: bytes, says: str) -> None:
     assert len(str(caught.value)) < 500
 
 
+@QUICK
 @given(st.binary(max_size=40))
 def test_no_bytes_raise_anything_but_a_format_error(data: bytes) -> None:
     try:
@@ -92,6 +98,7 @@ def test_no_bytes_raise_anything_but_a_format_error(data: bytes) -> None:
     assert canonical.encode(value) == data
 
 
+@QUICK
 @given(VALUES, st.integers(0, 4))
 def test_lenient_reading_takes_any_spelling_of_the_same_value(value: Any, indent: int) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=indent % 2 == 0)

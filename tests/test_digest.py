@@ -5,11 +5,13 @@ import pickle
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lopd_store.digest import READ_BYTES, Digest, read_blocks, tagged
 from lopd_store.errors import FormatError
+
+QUICK = settings(deadline=None, max_examples=60)  # a busy machine is no failure
 
 EMPTY = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -36,6 +38,7 @@ def test_the_digest_of_nothing_is_the_published_one(tmp_path: Path) -> None:
     )
 
 
+@QUICK
 @given(st.binary(min_size=32, max_size=32))
 def test_reading_what_was_written_gives_the_same_digest(raw: bytes) -> None:
     digest = Digest.from_hex(raw.hex())
@@ -51,6 +54,7 @@ def test_what_breaks_the_grammar_is_refused(text: str) -> None:
         Digest.parse(text)
 
 
+@QUICK
 @given(st.text())
 def test_no_text_makes_a_digest_that_is_not_its_own_spelling(text: str) -> None:
     try:
@@ -79,6 +83,7 @@ def test_a_tagged_digest_is_the_published_definition() -> None:
     assert tagged("lopd.test.v1", b"abc", b"", b"d").hex == stated.hexdigest()
 
 
+@QUICK
 @given(st.lists(st.binary(max_size=4), max_size=4), st.lists(st.binary(max_size=4), max_size=4))
 def test_different_parts_never_share_a_tagged_digest(one: list[bytes], other: list[bytes]) -> None:
     assert (tagged("t", *one) == tagged("t", *other)) == (one == other)
