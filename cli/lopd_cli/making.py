@@ -94,7 +94,7 @@ def generate(  # noqa: PLR0913, PLR0917 - one parameter an option
         source = fingerprint_of(model, cache=remembered(store))
         built = generate_rows(
             store,
-            prompts_from_file(prompts, ModelRenderer(source.folder)),
+            prompts_from_file(prompts, _renderer(source)),
             source,
             kind=kind,
             ref=ref,
@@ -203,8 +203,12 @@ def _sampling(**given: Any) -> Sampling:
 def _rollouts(store: Store, name: str, teacher: Fingerprint) -> RowSource:
     path = Path(name)
     if path.suffix in (".parquet", *JSONL_SUFFIXES):
-        return rollouts_from_file(path, ModelRenderer(teacher.folder))
+        return rollouts_from_file(path, _renderer(teacher))
     return rollouts_from_store(store, name)
+
+
+def _renderer(model: Fingerprint) -> ModelRenderer | None:
+    return ModelRenderer(model.folder, model.tokenizer_blob) if model.tokenizer_blob else None
 
 
 def _print_built(ref: str, built: Built, *, json_wanted: bool) -> None:

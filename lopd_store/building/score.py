@@ -16,6 +16,7 @@ from lopd_store.engines.protocol import Floats, Sequences
 from lopd_store.inputs.conform import conformed
 from lopd_store.rows import flat
 from lopd_store.rows.check import bad_rows
+from lopd_store.rows.columns import LOGPROB_COLUMNS
 
 Prepare = Prepared[Sequences, list[Floats]]
 
@@ -57,9 +58,19 @@ class ScoreChunk:
     ) -> pa.RecordBatch:
         in_row_order = [answers[place] for place in np.argsort(order, kind="stable")]
         values = np.concatenate(in_row_order) if answers else np.empty(0, np.float32)
-        if "loss_mask" in rows.schema.names:
-            kept = flat.lists(rows.column("loss_mask")).values
-            values = np.where(kept, values, np.float32(0.0))
         logprobs = flat.lists_of(pa.array(values), like=rows.column("response_ids"))
-        complete = with_finish_reason(with_names(rows), eos=self.eos)
-        return with_column(complete, "teacher_logprobs", logprobs)
+        scored = with_column(with_names(rows), "teacher_logprobs", logprobs)
+        return _masked(with_finish_reason(scored, eos=self.eos))
+
+
+def _masked(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Log-probs where loss_mask is false mean nothing, and are stored as 0.0."""
+    if "loss_mask" not in rows.schema.names:
+        return rows
+    kept = flat.lists(rows.column("loss_mask")).values
+    for name in LOGPROB_COLUMNS:
+        if name in rows.schema.names:
+            logprobs = rows.column(name)
+            values = np.where(kept, flat.lists(logprobs).values, np.float32(0.0))
+            rows = with_column(rows, name, flat.lists_of(pa.array(values), like=logprobs))
+    return rows

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from lopd_store.errors import EngineError, FormatError
+from lopd_store.identity.tokenizer import open_tokenizer
 from lopd_store.inputs.conform import with_problems
 
 
@@ -26,19 +27,24 @@ class Renderer(Protocol):
 
 
 class ModelRenderer:
-    """A renderer over the tokenizer files of a model folder (package transformers)."""
+    """A renderer for one model: its packed tokenizer makes ids, its folder has the chat template.
 
-    def __init__(self, folder: Path) -> None:
+    The ids are made by the very tokenizer that the identity names. What transformers loads from
+    the same folder can split text in another way, so it only writes conversations out as text.
+    """
+
+    def __init__(self, folder: Path, tokenizer_blob: bytes) -> None:
         self._folder = folder
+        self._tokenizer = open_tokenizer(tokenizer_blob)
 
     @cached_property
-    def _tokenizer(self) -> Any:
+    def _templates(self) -> Any:
         try:
             from transformers import AutoTokenizer
         except ImportError as error:
             raise EngineError(
-                "text and messages need a chat template renderer: pip install 'lopd[train]',"
-                " or give prompt_ids"
+                "messages need a chat template renderer: pip install 'lopd[train]',"
+                " or give prompt or prompt_ids"
             ) from error
         return AutoTokenizer.from_pretrained(
             self._folder, local_files_only=True, trust_remote_code=False
@@ -46,24 +52,23 @@ class ModelRenderer:
 
     def prompt(self, text: str) -> list[int]:
         """See Renderer."""
-        return list(self._tokenizer(text)["input_ids"])
+        return list(self._tokenizer.encode(text).ids)
 
     def messages(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         """See Renderer. Raises FormatError when the model has no chat template for them."""
         from jinja2 import TemplateError
 
         try:
-            return list(
-                self._tokenizer.apply_chat_template(
-                    list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
-                )
+            text = self._templates.apply_chat_template(
+                list(messages), add_generation_prompt=True, tokenize=False
             )
         except (ValueError, TypeError, KeyError, TemplateError) as error:
             raise FormatError(f"expected messages the chat template accepts: {error}") from error
+        return self.response(text)
 
     def response(self, text: str) -> list[int]:
         """See Renderer."""
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def with_prompt_ids(batch: pa.RecordBatch, renderer: Renderer | None) -> pa.RecordBatch:

@@ -477,7 +477,7 @@ def test_masked_positions_get_zero_and_are_not_looked_at(
 ) -> None:
     store = Store.open(tmp_path / "masked", create=True, sync=no_sync)
     mask = pa.array([[True, False, True]], pa.list_(pa.bool_()))
-    rows = rows_of([[7]], [[8, 9, 10]], rollout_logprobs=[[-1.0, 0.0, -2.0]], loss_mask=mask)
+    rows = rows_of([[7]], [[8, 9, 10]], rollout_logprobs=[[-1.0, -7.0, -2.0]], loss_mask=mask)
     publish_rollouts(store, student, [rows])
     build_signal(store, teacher)
     (found,) = rows_in(store, "signal")["teacher_logprobs"].to_pylist()
