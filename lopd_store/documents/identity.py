@@ -144,6 +144,5 @@ class Identity(Document):
 
     @property
     def teacher(self) -> ModelIdentity | None:
-        """The model whose role is teacher, if there is one."""
-        named = next((signal.model for signal in self.signals if signal.role == "teacher"), None)
-        return self.models.get(named or "teacher")
+        """Who gave teacher_logprobs or, in kind `sft`, wrote the responses; None in rollouts."""
+        return self.models.get("teacher")

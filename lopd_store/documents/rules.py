@@ -19,7 +19,7 @@ def problems(document: Any, name: str) -> list[Problem]:
 
 
 def identity(document: Mapping[str, Any]) -> list[Problem]:
-    """Signals name models and scorings that exist; no column has two origins."""
+    """Signals name models and scorings that exist, the right ones; no column has two origins."""
     found = []
     for index, signal in enumerate(document["signals"]):
         for field, kind in (("model", "unknown-model"), ("scoring", "unknown-scoring")):
@@ -27,6 +27,7 @@ def identity(document: Mapping[str, Any]) -> list[Problem]:
             if signal[field] not in known:
                 where = f"/signals/{index}/{field}"
                 found.append(Problem(kind, where, _one_of(known), repr(signal[field])))
+    found += _givers(document)
     columns = [signal["column"] for signal in document["signals"]]
     found += _repeated(columns, "/signals", "repeated-signal")
     if "policy_stamp" in document:
@@ -101,6 +102,18 @@ def agreement(manifest: Mapping[str, Any], artifact: Mapping[str, Any]) -> list[
             where = f"/artifact/{field}"
             found.append(Problem("count-mismatch", where, expected, str(artifact[field])))
     return found
+
+
+def _givers(document: Mapping[str, Any]) -> list[Problem]:
+    """`teacher` gave teacher_logprobs: else whoever compares that model compares a bystander."""
+    sampled_by = "teacher" if document["kind"] == "sft" else "policy"
+    givers = {"teacher_logprobs": "teacher", "rollout_logprobs": sampled_by}
+    return [
+        Problem("wrong-model", f"/signals/{index}/model", repr(giver), repr(signal["model"]))
+        for index, signal in enumerate(document["signals"])
+        if (giver := givers.get(signal["column"])) not in (None, signal["model"])
+        and signal["model"] in document["models"]
+    ]
 
 
 def _artifact_config(document: Mapping[str, Any]) -> list[Problem]:

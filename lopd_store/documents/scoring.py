@@ -32,7 +32,8 @@ class Scoring(Part):
         device: the kind of device, such as `cpu`.
         logprobs_mode: `raw_logprobs` is before temperature and masks.
         tensor_parallel_size: at least 1.
-        chunk_tokens: how the engine cuts a long prompt; 0 when it does not.
+        chunk_tokens: tokens of consecutive rows that the engine was given at once, since what
+            stands beside a row changes its last bits; 0 when unknown.
         settings: further flags that change numbers, as text.
         unknown: fields of a later minor version, kept.
     """

@@ -71,6 +71,8 @@ CASES = {
         ),
     ],
     "identity": [
+        Case("teacher's log-probs of a bystander", "/signals/1/model", "policy", "wrong-model"),
+        Case("policy's log-probs of the teacher", "/signals/0/model", "teacher", "wrong-model"),
         Case(
             "column named twice",
             "/signals/1/column",
