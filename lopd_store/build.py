@@ -22,7 +22,7 @@ from lopd_store.digest import Digest
 from lopd_store.documents.identity import Identity, Imported, Scoring, SignalColumn
 from lopd_store.engines.parallel import ParallelScorer
 from lopd_store.engines.protocol import Floats, Scorer, Sequences
-from lopd_store.errors import ConsistencyError, FormatError
+from lopd_store.errors import ConsistencyError
 from lopd_store.identity.compare import same_tokenizer
 from lopd_store.identity.model import Fingerprint
 from lopd_store.inputs.source import RowSource
@@ -48,7 +48,8 @@ def build(
 
     Raises:
         ConsistencyError: the teacher's tokenizer is not the rollouts'.
-        FormatError: a row that cannot be scored, with `on_error="fail"`; or no row left.
+        FormatError: a row that cannot be scored, with `on_error="fail"`; no row left; or a teacher
+            without tokenizer files.
         EngineError: the engine failed or answered badly.
         RefMovedError: somebody moved `ref` meanwhile; the artifact is stored all the same.
         StoreError: the disk is full or read-only; what was done is kept.
@@ -85,14 +86,14 @@ def dry_run(
 
 
 def check_tokenizers(rollouts: RowSource, teacher: Fingerprint) -> None:
-    """Refuse a teacher that reads the rollouts' ids as other text. Raises ConsistencyError."""
-    if teacher.tokenizer is None or teacher.tokenizer_blob is None:
-        raise FormatError(
-            f"{teacher.folder}: expected tokenizer files beside the teacher's weights"
-        )
+    """Refuse a teacher that reads the rollouts' ids as other text, or has no tokenizer files.
+
+    Raises ConsistencyError and FormatError.
+    """
+    tokenizer = teacher.require_tokenizer().identity
     if rollouts.identity is None:
         return
-    if problems := same_tokenizer(rollouts.identity.tokenizer, teacher.tokenizer):
+    if problems := same_tokenizer(rollouts.identity.tokenizer, tokenizer):
         raise ConsistencyError.of(problems, subject="the teacher's tokenizer is not the rollouts'")
 
 
@@ -124,11 +125,10 @@ def signal_identity(
         column="teacher_logprobs", role="teacher", model="teacher", scoring="teacher"
     )
     if source is None:
-        assert teacher.tokenizer is not None  # noqa: S101 - check_tokenizers was here before
         return Identity.of(
             kind="signal",
             models={"teacher": teacher.model},
-            tokenizer=teacher.tokenizer,
+            tokenizer=teacher.require_tokenizer().identity,
             scorings={"teacher": scoring},
             signals=(scored,),
             precision=precision.text,
@@ -191,11 +191,9 @@ def _publish(
     scorer: Scorer,
     precision: Precision,
 ) -> Digest:
-    blob = rollouts.tokenizer_blob or teacher.tokenizer_blob
-    assert blob is not None  # noqa: S101 - check_tokenizers was here before
     draft = Draft(
         identity=job.plan.identity,
-        tokenizer_blob=blob,
+        tokenizer_blob=rollouts.tokenizer_blob or teacher.require_tokenizer().blob,
         lineage=rollouts.lineage,
         skipped=tuple(job.skipped()),
         shard_tokens=job.plan.shard_tokens,

@@ -1,6 +1,7 @@
 """Prompts become responses: a student's rollouts, or a teacher's SFT data, kept as an artifact."""
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +20,14 @@ from lopd_store.documents.artifact import Lineage
 from lopd_store.documents.identity import Identity, Prompts, Sampling, Scoring, SignalColumn
 from lopd_store.documents.stamp import Stamp
 from lopd_store.engines.protocol import Sampler, Samples
-from lopd_store.errors import ConsistencyError, FormatError, UsageError
+from lopd_store.errors import ConsistencyError, UsageError
 from lopd_store.identity.model import Fingerprint
 from lopd_store.inputs.source import RowSource
 from lopd_store.rows import flat
 from lopd_store.stamping import check_stamp, read_stamp
 from lopd_store.store import Store
 
-ROLE_OF_KIND = {"sft": "teacher", "rollouts": "policy"}
+ROLE_OF_KIND: Final = {"sft": "teacher", "rollouts": "policy"}
 
 
 def generate(  # noqa: PLR0913 - each is named at the call
@@ -50,15 +51,16 @@ def generate(  # noqa: PLR0913 - each is named at the call
     Raises:
         UsageError: a kind other than sft and rollouts.
         ConsistencyError: the model carries a stamp that was made for other weights.
-        FormatError: a prompt that cannot be used, with `on_error="fail"`; or none left.
+        FormatError: a prompt that cannot be used, with `on_error="fail"`; none left; or a model
+            without tokenizer files.
         EngineError: the engine failed or answered badly.
         RefMovedError: somebody moved `ref` meanwhile; the artifact is stored all the same.
+        StoreError: the disk is full or read-only; what was done is kept.
     """
     progress = progress or Silence()
     if kind not in ROLE_OF_KIND:
         raise UsageError(f"expected kind sft or rollouts, found {kind!r}")
-    if model.tokenizer_blob is None:
-        raise FormatError(f"{model.folder}: expected tokenizer files beside the model's weights")
+    model.require_tokenizer()
     goal = Goal.of(store, ref)
     stamp = _stamp_of(model) if kind == "rollouts" else None
     with engine.sampler(model.folder) as sampler:
@@ -75,10 +77,9 @@ def generate(  # noqa: PLR0913 - each is named at the call
 
 
 def _publish(store: Store, job: Job, model: Fingerprint, stamp: Stamp | None) -> Digest:
-    assert model.tokenizer_blob is not None  # noqa: S101 - generate looked
     draft = Draft(
         identity=job.plan.identity,
-        tokenizer_blob=model.tokenizer_blob,
+        tokenizer_blob=model.require_tokenizer().blob,
         lineage=_lineage(stamp),
         skipped=tuple(job.skipped()),
         shard_tokens=job.plan.shard_tokens,
@@ -110,11 +111,10 @@ def plan_of(
     chunk_tokens = options.chunk_tokens_on(sampler.scoring["device"])
     scoring = Scoring.from_json({**sampler.scoring, "chunk_tokens": chunk_tokens})
     role = ROLE_OF_KIND[kind]
-    assert model.tokenizer is not None  # noqa: S101 - generate looked
     identity = Identity.of(
         kind=kind,
         models={role: model.model},
-        tokenizer=model.tokenizer,
+        tokenizer=model.require_tokenizer().identity,
         scorings={"sampling": scoring},
         signals=(
             SignalColumn(column="rollout_logprobs", role=role, model=role, scoring="sampling"),

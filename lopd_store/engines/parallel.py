@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, cast
 
+from lopd_store.cores import usable_cores
 from lopd_store.engines.protocol import Floats, Sequences
 from lopd_store.engines.wire import (
     Kind,
@@ -217,7 +218,7 @@ def _environments(workers: int, gpus_each: int) -> list[dict[str, str]]:
             )
         shares = [gpus[n * gpus_each : (n + 1) * gpus_each] for n in range(workers)]
         return [base | {"CUDA_VISIBLE_DEVICES": ",".join(share)} for share in shares]
-    threads = max(1, _cores() // workers)
+    threads = max(1, usable_cores() // workers)
     return [base | {"OMP_NUM_THREADS": str(threads)} for _ in range(workers)]
 
 
@@ -226,9 +227,3 @@ def _visible_gpus() -> list[str]:
     if listed is not None:
         return [name for name in listed.split(",") if name.strip()]
     return [str(n) for n, _ in enumerate(sorted(Path("/dev").glob("nvidia[0-9]*")))]
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -6,7 +6,7 @@ Engines take whole Arrow columns and give back NumPy or Arrow: no Python object 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeAlias
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,9 @@ import pyarrow as pa
 from lopd_store.digest import tagged
 from lopd_store.documents.scoring import Sampling
 from lopd_store.errors import EngineError, FormatError, Problem
+from lopd_store.rows import flat
+from lopd_store.rows.flat import ListArray
 
-ListArray: TypeAlias = "pa.ListArray[Any]"
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.int64]
@@ -54,12 +55,12 @@ class Sequences:
     @property
     def prompt_lengths(self) -> Counts:
         """Tokens of each prompt, int64."""
-        return lengths(self.prompt)
+        return flat.lengths(self.prompt)
 
     @property
     def response_lengths(self) -> Counts:
         """Tokens of each response, int64."""
-        return lengths(self.response)
+        return flat.lengths(self.response)
 
     @property
     def lengths(self) -> Counts:
@@ -83,11 +84,6 @@ class Sequences:
     def slice(self, start: int, length: int | None = None) -> "Sequences":
         """`length` sequences from `start`, without a copy."""
         return Sequences(self.prompt.slice(start, length), self.response.slice(start, length))
-
-
-def lengths(column: ListArray) -> Counts:
-    """Items in each row of a list column without nulls, int64."""
-    return np.diff(column.offsets.to_numpy()).astype(np.int64)
 
 
 def row(column: ListArray, index: int) -> Ids:

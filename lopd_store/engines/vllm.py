@@ -12,10 +12,8 @@ from lopd_store.documents.scoring import Sampling
 from lopd_store.engines.answers import RawAnswer, checked
 from lopd_store.engines.protocol import (
     Floats,
-    ListArray,
     Samples,
     Sequences,
-    lengths,
     refuse_unscorable,
     row,
 )
@@ -30,7 +28,9 @@ from lopd_store.engines.vllm_engine import (
     token_id_logprobs,
 )
 from lopd_store.errors import EngineError, UsageError
+from lopd_store.rows import flat
 from lopd_store.rows.columns import FINISH_REASONS
+from lopd_store.rows.flat import ListArray
 
 LARGEST_SEED: Final = 2**63 - 1
 COLDEST: Final = 0.01
@@ -169,7 +169,7 @@ class VllmSampler(_VllmEngine):
         )
         places = np.repeat(np.arange(len(prompts)), sampling.n)
         _check_seeds(seeds, len(places))
-        room = self.max_tokens - lengths(prompts)
+        room = self.max_tokens - flat.lengths(prompts)
         fixed = _fixed_params(sampling)
         outputs = self._generate(
             [row(prompts, place).tolist() for place in places],
@@ -230,7 +230,7 @@ def read_samples(outputs: Sequence[Any]) -> Samples:
 
 
 def _list_column(rows: Sequence[npt.NDArray[Any]], item: pa.DataType) -> ListArray:
-    offsets = np.concatenate([[0], np.cumsum([len(values) for values in rows])])
+    offsets = flat.running(np.array([len(values) for values in rows], np.int64))
     values = np.concatenate(rows) if rows else np.empty(0, item.to_pandas_dtype())
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values, item))
 

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from lopd_store import errors
-from lopd_store.engines.protocol import Floats, ListArray, Sequences
+from lopd_store.engines.protocol import Floats, Sequences
 from lopd_store.errors import EngineError, LopdError, Problem
+from lopd_store.rows.flat import ListArray
 
 _LENGTH_BYTES: Final = 8
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lopd_store.cores import usable_cores
 from lopd_store.digest import Digest
 from lopd_store.errors import FormatError
 
@@ -51,13 +52,6 @@ class FileDigests:
 
     ranges: tuple[Digest, ...]
     whole: Digest | None
-
-
-def usable_cores() -> int:
-    """The cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def hash_files(

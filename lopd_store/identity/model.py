@@ -49,6 +49,12 @@ class Fingerprint:
     tokenizer_blob: bytes | None
     folder: Path
 
+    def require_tokenizer(self) -> TokenizerReading:
+        """The tokenizer. Raises FormatError where the folder has none."""
+        if self.tokenizer is None or self.tokenizer_blob is None:
+            raise FormatError(f"{self.folder}: expected tokenizer files beside the weights")
+        return TokenizerReading(identity=self.tokenizer, blob=self.tokenizer_blob)
+
 
 def fingerprint(
     model: str,

@@ -3,18 +3,17 @@
 SHA-256, Parquet and NumPy let go of Python's lock, so threads do use several cores.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TypeVar
+
+from lopd_store.cores import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-CORES: Final = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +36,7 @@ class Workers:
 @contextmanager
 def workers(count: int | None = None) -> Iterator[Workers]:
     """`count` threads in each pool (None: as many as cores) while the context lasts."""
-    count = count or CORES or 1
+    count = count or usable_cores()
     with ExitStack() as stack:
         digests, rows, columns = (
             stack.enter_context(ThreadPoolExecutor(count, thread_name_prefix=name))

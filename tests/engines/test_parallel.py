@@ -130,7 +130,7 @@ def test_gpus_are_split_between_workers(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_cores_are_split_between_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(parallel, "_cores", lambda: 8)
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 8)
     assert [place["OMP_NUM_THREADS"] for place in parallel._environments(3, 1)] == ["2"] * 3
     with pytest.raises(UsageError, match="at least one"):
         parallel._environments(0, 1)
