@@ -57,7 +57,7 @@ def test_killed_while_a_chunk_is_scored_it_loses_that_chunk_only(
 ) -> None:
     process = start("build", root, models["teacher"], "signal", 0.7)
     while len(done := list(root.glob(".lopd/builds/*/chunk-*.arrow"))) < 2:
-        assert process.poll() is None
+        assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
