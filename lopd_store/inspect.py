@@ -1,6 +1,5 @@
 """What is in a store, as plain values to print: ls, show, log, diff."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -88,11 +87,6 @@ def _shards(artifact: Artifact) -> list[dict[str, Any]]:
         }
         for layer in artifact.shards
     ]
-
-
-def line(value: Any) -> str:
-    """A value in one line, for people."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def log(store: Store, ref: str) -> list[dict[str, Any]]:

@@ -31,6 +31,11 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def line(value: Any) -> str:
+    """A value in one line, for people."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def size_text(count: float) -> str:
     """Bytes for people: `12.3 MB`."""
     for unit in ("B", "kB", "MB", "GB"):

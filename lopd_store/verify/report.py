@@ -42,6 +42,13 @@ class Report:
         """Note an error by its own problems, or as one problem made of its message."""
         self.add(type(error), error.problems or (as_problem(error, where),))
 
+    def include(self, part: "Report") -> None:
+        """Take over what was found in a part of the target, but nothing twice."""
+        known = set(self.problems)
+        self.problems += [problem for problem in part.problems if problem not in known]
+        self.exit_code = min(self.exit_code or part.exit_code, part.exit_code or self.exit_code)
+        self.notes += [f"{part.target}: {note}" for note in part.notes]
+
     def to_json(self) -> dict[str, Any]:
         """`target`, `ok`, `depth`, `problems` (kind, where, expected, found) and `notes`."""
         return {
