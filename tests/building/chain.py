@@ -12,10 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
-from lopd_store.artifacts import point
+from lopd_store.artifacts import load, point
 from lopd_store.build import build
 from lopd_store.building.complete import with_names
 from lopd_store.building.options import EngineOptions, JobOptions
@@ -217,3 +218,11 @@ def set_aside(path: Path) -> Iterator[None]:
         yield
     finally:
         aside.rename(path)
+
+
+def rows_in(store: Store, ref: str) -> pa.Table:
+    """All rows of an artifact, read by DuckDB from the shard files."""
+    paths = [str(shard.path) for shard in load(store, ref).open_shards()]
+    with duckdb.connect() as connection:
+        query = "select * from read_parquet($1)"
+        return connection.sql(query, params=[paths]).to_arrow_table()

@@ -1,11 +1,9 @@
 """What a build promises, with a scorer that is arithmetic: one id, however it was interrupted."""
 
 import shutil
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,11 +14,9 @@ from lopd_store.digest import Digest
 from lopd_store.documents import media
 from lopd_store.documents.manifest import Manifest
 from lopd_store.documents.noise import Noise
-from lopd_store.documents.skipped import parse_skipped
 from lopd_store.errors import (
     ConsistencyError,
     EngineError,
-    FormatError,
     RefMovedError,
     UsageError,
 )
@@ -34,6 +30,7 @@ from tests.building.chain import (
     build_signal,
     publish_rollouts,
     random_rows,
+    rows_in,
     rows_of,
 )
 
@@ -59,13 +56,6 @@ class FailsAt(Arithmetic):
         if len(self.calls) == self.at:
             raise self.error
         return super().score(sequences)
-
-
-def rows_in(store: Store, ref: str) -> pa.Table:
-    paths = [str(shard.path) for shard in load(store, ref).open_shards()]
-    with duckdb.connect() as connection:
-        query = "select * from read_parquet($1)"
-        return connection.sql(query, params=[paths]).to_arrow_table()
 
 
 def test_every_position_has_the_teachers_own_number_in_source_order(
@@ -271,129 +261,6 @@ def test_rounding_stays_within_what_is_stated(store: Store, teacher: Fingerprint
     )
     assert 0 < gaps.max() <= 2**-3
     assert load(store, "rounded").identities[0].precision == "2^-3"
-
-
-def bad_rows(count: int) -> pa.RecordBatch:
-    """Good rows with eight bad ones among them."""
-    rows = random_rows(count)
-    prompts, responses = rows["prompt_ids"].to_pylist(), rows["response_ids"].to_pylist()
-    logprobs = rows["rollout_logprobs"].to_pylist()
-    for place, (prompt, response) in BAD.items():
-        prompts[place], responses[place] = prompt, response
-        logprobs[place] = [-1.0] * len(response)
-    logprobs[20][0] = float("nan")
-    logprobs[21][0] = float("-inf")
-    logprobs[22][0] = 0.5
-    logprobs[23].append(-1.0)
-    return rows_of(prompts, responses, rollout_logprobs=logprobs)
-
-
-BAD: dict[int, tuple[list[int], list[int]]] = {
-    3: ([], [7, 8]),
-    4: ([7, 8], []),
-    11: ([7, 320], [8]),
-    12: ([7], [8, -1]),
-    13: ([7] * 400, [8] * 113),
-}
-REASONS = {
-    3: "empty-prompt",
-    4: "empty-response",
-    11: "token-out-of-vocabulary",
-    12: "token-out-of-vocabulary",
-    13: "too-long",
-    20: "logprob-not-finite",
-    21: "logprob-not-finite",
-    22: "logprob-positive",
-    23: "logprob-length",
-}
-
-
-@pytest.fixture
-def bad_store(tmp_path: Path, student: Fingerprint) -> Store:
-    store = Store.open(tmp_path / "bad", create=True, sync=no_sync)
-    publish_rollouts(store, student, [bad_rows(60)])
-    return store
-
-
-def test_bad_rows_are_listed_with_number_and_reason_and_the_others_are_scored(
-    bad_store: Store, teacher: Fingerprint
-) -> None:
-    scorer = Arithmetic()
-    built = build_signal(bad_store, teacher, scorer=scorer)
-    assert built.skipped == dict(Counter(REASONS.values()))
-    artifact = load(bad_store, "signal")
-    assert artifact.document.rows == 60 - len(REASONS) == sum(scorer.calls[:-32])
-    assert artifact.manifest.skipped is not None
-    listed = parse_skipped(bad_store.blobs.get(artifact.manifest.skipped.digest))
-    assert {row.row: row.reason for row in listed} == REASONS
-    assert "response_ids 0" in next(row.detail for row in listed if row.row == 4)
-    assert verify_artifact(bad_store, "signal", Depth()).problems == []
-    kept = [r for i, r in enumerate(bad_rows(60)["response_ids"].to_pylist()) if i not in REASONS]
-    assert rows_in(bad_store, "signal")["response_ids"].to_pylist() == kept
-
-
-def test_with_fail_the_bad_row_is_named_before_anything_is_scored(
-    bad_store: Store, teacher: Fingerprint
-) -> None:
-    for chunk_tokens in (20, 300):
-        scorer = Arithmetic()
-        with pytest.raises(FormatError, match="row 3: empty-prompt") as caught:
-            build_signal(
-                bad_store, teacher, scorer=scorer, on_error="fail", chunk_tokens=chunk_tokens
-            )
-        assert scorer.calls == []
-        assert caught.value.problems[0].where == "row 3"
-    assert list(bad_store.refs.list()) == ["rollouts"]
-    assert bad_store.fsck() == []
-
-
-def test_with_fail_a_bad_row_in_the_last_chunk_is_named_before_anything_is_scored(
-    tmp_path: Path, student: Fingerprint, teacher: Fingerprint
-) -> None:
-    store = Store.open(tmp_path / "late", create=True, sync=no_sync)
-    publish_rollouts(store, student, [random_rows(40), rows_of([[7]], [[]], rollout_logprobs=[[]])])
-    scorer = Arithmetic()
-    with pytest.raises(FormatError, match="row 40: empty-response"):
-        build_signal(store, teacher, scorer=scorer, on_error="fail")
-    assert scorer.calls == []
-
-
-def test_skipped_rows_in_some_chunks_only_do_not_change_the_shards(
-    tmp_path: Path, student: Fingerprint, teacher: Fingerprint
-) -> None:
-    rows = random_rows(60)
-    clean = Store.open(tmp_path / "clean", create=True, sync=no_sync)
-    publish_rollouts(clean, student, [rows])
-    build_signal(clean, teacher)
-    dirty = Store.open(tmp_path / "dirty", create=True, sync=no_sync)
-    publish_rollouts(dirty, student, [rows, rows_of([[7]], [[]], rollout_logprobs=[[]])])
-    build_signal(dirty, teacher)
-    one, other = load(clean, "signal"), load(dirty, "signal")
-    assert one.document.content_digest == other.document.content_digest
-
-
-def test_an_input_without_one_usable_row_is_refused_with_the_reasons(
-    tmp_path: Path, student: Fingerprint, teacher: Fingerprint
-) -> None:
-    store = Store.open(tmp_path / "none", create=True, sync=no_sync)
-    publish_rollouts(store, student, [rows_of([[7], []], [[], [7]], rollout_logprobs=[[], [-1.0]])])
-    with pytest.raises(FormatError, match="found none; skipped: 1 empty-response, 1 empty-prompt"):
-        build_signal(store, teacher)
-
-
-def test_duplicate_samples_are_kept_numbered_and_reported(
-    tmp_path: Path, student: Fingerprint, teacher: Fingerprint
-) -> None:
-    store = Store.open(tmp_path / "twins", create=True, sync=no_sync)
-    prompts, responses = [[7], [8], [7], [7], [8]], [[9], [9], [9], [9, 10], [9]]
-    publish_rollouts(store, student, [rows_of(prompts, responses)])
-    build_signal(store, teacher)
-    names = rows_in(store, "signal")["sample_id"].to_pylist()
-    assert len(set(names)) == 5
-    assert names[2] == f"{names[0]}.1"
-    assert names[4] == f"{names[1]}.1"
-    assert load(store, "signal").document.duplicates == 2
-    assert verify_artifact(store, "signal", Depth()).problems == []
 
 
 def test_noise_is_measured_and_attached_without_changing_the_id(

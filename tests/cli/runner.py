@@ -7,6 +7,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from lopd_cli.store import main
+from lopd_store.store import Store
 
 
 @dataclass(frozen=True)
@@ -28,3 +29,19 @@ def run(*words: object, **environment: str) -> Said:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Said(result.exit_code, result.stdout, result.stderr)
+
+
+def verify(store: Store, target: object = "signal", *more: object) -> Said:
+    """What `verify TARGET --json` says."""
+    return run("verify", target, "--json", "--store", store.root, *more)
+
+
+def kinds(said: Said) -> set[str]:
+    """The kinds of problem; each says where, what was expected and what was found."""
+    problems = said.json["problems"]
+    assert said.json["ok"] == (not problems)
+    for problem in problems:
+        assert problem["where"]
+        assert problem["expected"]
+        assert problem["found"] is not None
+    return {problem["kind"] for problem in problems}
