@@ -35,6 +35,7 @@ from lopd_store.generate import generate
 from lopd_store.identity.model import Fingerprint, fingerprint
 from lopd_store.inputs.prompts import prompts_from_file
 from lopd_store.inputs.rollouts import rollouts_from_file, rollouts_from_store
+from lopd_store.inputs.text import ModelRenderer
 from lopd_store.rows.precision import Precision
 from lopd_store.stamping import read_stamp, write_stamp
 from lopd_store.store import Store
@@ -57,6 +58,7 @@ __all__ = [
     "LopdError",
     "Manifest",
     "ModelIdentity",
+    "ModelRenderer",
     "NotFoundError",
     "Precision",
     "Problem",
