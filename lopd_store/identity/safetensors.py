@@ -83,11 +83,16 @@ def _tensor(name: str, entry: Any, *, body: int, path: Path) -> TensorRange:
     bits = prod(shape) * DTYPE_BITS[dtype]
     if bits % 8 or end - begin != bits // 8:
         raise FormatError(
-            f"{path}: tensor {name!r}: expected {bits / 8:g} bytes for {dtype} {shape},"
+            f"{path}: tensor {name!r}: expected {_bytes_text(bits)} for {dtype} {shape},"
             f" found data_offsets [{begin}, {end}]"
         )
     size = end - begin
     return TensorRange(name=name, dtype=dtype, shape=tuple(shape), start=body + begin, size=size)
+
+
+def _bytes_text(bits: int) -> str:
+    """As integers only: a product of hostile sizes is too large for a float."""
+    return f"{bits // 8}" + f"{bits % 8 / 8:g}".removeprefix("0") + " bytes"
 
 
 def _is_count(value: Any) -> bool:

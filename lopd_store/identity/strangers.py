@@ -60,12 +60,19 @@ def without_floats(value: Any) -> Any:
     """The value with each number in one spelling, fit for canonical JSON.
 
     10000 and 10000.0 are the integer 10000; other floats become their shortest decimal string
-    (RFC 8785), as do infinities and NaN.
+    (RFC 8785), as do infinities and NaN. Raises FormatError when it is nested too deep.
     """
+    try:
+        return _without_floats(value)
+    except RecursionError as error:
+        raise FormatError(f"expected JSON that is not nested so deep: {error}") from error
+
+
+def _without_floats(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: without_floats(item) for key, item in value.items()}
+        return {key: _without_floats(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [without_floats(item) for item in value]
+        return [_without_floats(item) for item in value]
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, int) and abs(value) > MAX_INTEGER:

@@ -8,6 +8,8 @@ post-processor and dropout are outside it.
 
 import importlib.metadata
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +20,7 @@ from tokenizers import Tokenizer
 from lopd_store import canonical
 from lopd_store.digest import Digest, tagged
 from lopd_store.documents.tokenizer import SpecialIds, TokenizerIdentity
-from lopd_store.errors import FormatError, NotFoundError
+from lopd_store.errors import FormatError, NotFoundError, Problem
 from lopd_store.identity import slow_tokenizer, strangers
 from lopd_store.identity.probes import PROBES
 from lopd_store.identity.tokenizer_files import chat_template, special_ids
@@ -73,8 +75,8 @@ def identify(tokenizer: Tokenizer, *, folder: Path) -> TokenizerReading:
     identity = TokenizerIdentity(
         core_digest=_core_digest(json.loads(text)),
         vocab_digest=_vocab_digest(pieces),
-        probe_digest=_probe_digest(live),
-        chat_template_digest=None if template is None else Digest.of(template.encode()),
+        probe_digest=_probe_digest(live, where=str(folder)),
+        chat_template_digest=_template_digest(template),
         vocab_size=max(pieces.values()) + 1,
         special_ids=specials,
         versions={"tokenizers": importlib.metadata.version("tokenizers")},
@@ -105,10 +107,54 @@ def _utf8(data: bytes, *, where: Path) -> str:
         raise FormatError(f"{where}: expected UTF-8 text: {error}") from error
 
 
+def blob_problems(blob: bytes, described: Iterable[TokenizerIdentity]) -> list[Problem]:
+    """Where a blob nobody vouches for is not the tokenizer that identities describe.
+
+    Raises FormatError as `open_tokenizer` does.
+    """
+    wrapper = _unpack(blob)
+    live = _load(wrapper["tokenizer"], where="tokenizer blob")
+    template = wrapper.get("chat_template")
+    # As it stands and as this version of the library would write it: either may be older.
+    cores = {_core_digest(json.loads(text)) for text in (live.to_str(), wrapper["tokenizer"])}
+    found: dict[str, set[Any]] = {
+        "core_digest": cores,
+        "vocab_digest": {_vocab_digest(live.get_vocab(with_added_tokens=True))},
+        "chat_template_digest": {_template_digest(template if isinstance(template, str) else None)},
+    }
+    return [
+        Problem(
+            "tokenizer-differs",
+            f"tokenizer {identity.blob.short}",
+            f"{name} {getattr(identity, name)}",
+            " or ".join(sorted(map(str, digests))),
+        )
+        for identity in described
+        for name, digests in found.items()
+        if getattr(identity, name) not in digests
+    ]
+
+
+def _template_digest(template: str | None) -> Digest | None:
+    return None if template is None else Digest.of(template.encode())
+
+
 def _load(text: str, *, where: str) -> Tokenizer:
-    try:
+    with _refusing(where):
         return Tokenizer.from_str(text)
-    except Exception as error:  # the library raises bare Exception, whatever is wrong
+
+
+@contextmanager
+def _refusing(where: str) -> Iterator[None]:
+    """The library's errors as ours: it raises bare Exception, and panics on some tokenizers.
+
+    A panic is a BaseException of a class that cannot be imported.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise FormatError(f"{where}: expected a tokenizer: {error}") from error
 
 
@@ -125,12 +171,16 @@ def _without_runtime_state(text: str) -> str:
 def _core_digest(document: dict[str, Any]) -> Digest:
     model = {key: value for key, value in document["model"].items() if key != "dropout"}
     core = {
-        "normalizer": document["normalizer"],
-        "pre_tokenizer": document["pre_tokenizer"],
+        "normalizer": document.get("normalizer"),
+        "pre_tokenizer": document.get("pre_tokenizer"),
         "model": model,
-        "added_tokens": sorted(document["added_tokens"], key=lambda token: int(token["id"])),
+        "added_tokens": sorted(document.get("added_tokens", []), key=_token_id),
     }
     return tagged("lopd.tokenizer-core.v1", canonical.encode(strangers.without_floats(core)))
+
+
+def _token_id(token: dict[str, Any]) -> int:
+    return int(token["id"])
 
 
 def _vocab_digest(pieces: dict[str, int]) -> Digest:
@@ -139,8 +189,9 @@ def _vocab_digest(pieces: dict[str, int]) -> Digest:
     return tagged("lopd.tokenizer-vocab.v1", canonical.encode(pairs))
 
 
-def _probe_digest(tokenizer: Tokenizer) -> Digest:
-    ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in PROBES]
+def _probe_digest(tokenizer: Tokenizer, *, where: str) -> Digest:
+    with _refusing(where):
+        ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in PROBES]
     return tagged("lopd.tokenizer-probe.v1", canonical.encode(ids))
 
 

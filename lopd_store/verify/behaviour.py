@@ -1,14 +1,17 @@
 """Depth 3: some rows scored again by the real teacher agree with what is stored."""
 
-from collections.abc import Iterator
+import random
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lopd_store.documents.identity import Identity, SignalColumn
+from lopd_store.documents.identity import Identity
 from lopd_store.documents.noise import Noise
 from lopd_store.engines.protocol import Floats, Scorer, Sequences
 from lopd_store.errors import ConsistencyError, Problem
@@ -40,7 +43,8 @@ def tolerance(identity: Identity, noise: Noise | None, dtype: str) -> Tolerance:
 
     Rounding that the identity states comes on top.
     """
-    scored = identity.scorings[_teacher_column(identity).scoring].dtype
+    signal = identity.signal("teacher_logprobs")
+    scored = identity.scorings[signal.scoring if signal else "teacher"].dtype
     cap = max(CAP.get(scored, CAP["bfloat16"]), CAP.get(dtype, CAP["bfloat16"]))
     rounding = Precision.parse(identity.precision).max_error
     if noise is not None and dtype == scored and float(noise.bound) < cap:
@@ -49,11 +53,13 @@ def tolerance(identity: Identity, noise: Noise | None, dtype: str) -> Tolerance:
 
 
 def rescore(
-    rows: Iterator[pa.RecordBatch], scorer: Scorer, limit: Tolerance, report: Report
+    rows: Iterable[tuple[pa.RecordBatch, Tolerance]], scorer: Scorer, report: Report
 ) -> None:
-    """Score `rows` again and report every position (the first 20) that disagrees."""
+    """Score rows again, each within its tolerance; report positions (20) that disagree."""
     tokens, worst, disagreeing = 0, 0.0, 0
-    for batch in rows:
+    limits: dict[Tolerance, None] = {}
+    for batch, limit in rows:
+        limits[limit] = None
         sequences = Sequences(batch.column("prompt_ids"), batch.column("response_ids"))
         gaps, stored, again = _gaps(batch, scorer.score(sequences))
         over = np.flatnonzero(~(gaps <= limit.nats))
@@ -62,30 +68,37 @@ def rescore(
             _problems(batch, over[: MAX_NAMED - disagreeing], stored, again, limit),
         )
         disagreeing += len(over)
-        tokens += len(gaps)
+        tokens += _sampled(batch, len(gaps))
         worst = max(worst, float(gaps.max(initial=0.0)))
+    allowed = ", ".join(f"{limit.nats:.3g} ({limit.why})" for limit in limits)
     report.notes.append(
         f"{tokens} tokens scored again: largest difference {worst:.3g} nats,"
-        f" allowed {limit.nats:.3g} ({limit.why}), {disagreeing} over it"
+        f" allowed {allowed}, {disagreeing} over it"
     )
 
 
-def evenly(rows: Iterator[pa.RecordBatch], *, total: int, wanted: int) -> Iterator[pa.RecordBatch]:
-    """`wanted` of `total` rows, evenly spread."""
-    step = max(1, total // max(1, wanted))
-    place = taken = 0
+def places(total: int, wanted: int) -> list[int]:
+    """`wanted` of `total` rows in order: one of each of as many equal parts.
+
+    Which one is drawn anew each time: a publisher who could foresee it would need to be honest
+    there only.
+    """
+    wanted = min(wanted, total)
+    chance = random.SystemRandom()
+    edges = [total * part // wanted for part in range(wanted + 1)] if wanted else [0]
+    return [chance.randrange(*part) for part in pairwise(edges)]
+
+
+def at(rows: Iterable[pa.RecordBatch], chosen: Sequence[int]) -> Iterator[pa.RecordBatch]:
+    """The rows with the numbers `chosen`, ascending; a batch without one of them is passed over."""
+    first = 0
     for batch in rows:
-        chosen = np.arange(-place % step, len(batch), step)[: wanted - taken]
-        place += len(batch)
-        taken += len(chosen)
-        if len(chosen):
-            yield batch.take(pa.array(chosen))
-        if taken == wanted:
+        low, high = bisect_left(chosen, first), bisect_left(chosen, first + len(batch))
+        if low < high:
+            yield batch.take(pa.array([place - first for place in chosen[low:high]]))
+        if high == len(chosen):
             return
-
-
-def _teacher_column(identity: Identity) -> SignalColumn:
-    return next(signal for signal in identity.signals if signal.column == "teacher_logprobs")
+        first += len(batch)
 
 
 def _gaps(
@@ -97,6 +110,13 @@ def _gaps(
     if "loss_mask" in batch.schema.names:
         gaps = np.where(flat.lists(batch.column("loss_mask")).values, gaps, 0.0)
     return gaps, stored, again
+
+
+def _sampled(batch: pa.RecordBatch, tokens: int) -> int:
+    """How many of a batch's response tokens the policy sampled: masked ones say nothing."""
+    if "loss_mask" not in batch.schema.names:
+        return tokens
+    return int(np.count_nonzero(flat.lists(batch.column("loss_mask")).values))
 
 
 def _problems(

@@ -1,6 +1,7 @@
 """Depth 2: the teacher at hand is the one the artifact names, and so is the tokenizer."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from lopd_store.documents.identity import Identity
 from lopd_store.errors import ConsistencyError, UsageError
@@ -15,9 +16,11 @@ def check_teacher(identities: Iterable[Identity], teacher: Fingerprint, report: 
     Raises UsageError when the artifact has no teacher, as rollouts do not.
     """
     for identity in identities:
-        if "teacher" not in identity.models:
+        if identity.teacher is None:
             raise UsageError(f"expected an artifact with a teacher, found kind {identity.kind}")
-        report.add(ConsistencyError, same_teacher(identity.models["teacher"], teacher.model))
+        # What a publisher asserts to be the same would make any model the teacher.
+        named = replace(identity.teacher, asserted_same_as=None)
+        report.add(ConsistencyError, same_teacher(named, teacher.model))
         if teacher.tokenizer is None:
             report.notes.append("the model at hand has no tokenizer files: tokenizer not compared")
         else:

@@ -15,7 +15,7 @@ from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Descriptor, Manifest
 from lopd_store.documents.skipped import parse_skipped
 from lopd_store.errors import FormatError, IntegrityError, LopdError, Problem
-from lopd_store.identity.tokenizer import open_tokenizer
+from lopd_store.identity.tokenizer import blob_problems
 from lopd_store.rows.columns import type_text
 from lopd_store.rows.sample_id import Occurrences
 from lopd_store.shards.reader import Shard
@@ -97,8 +97,11 @@ def _check_tokenizers(store: Store, documents: Documents, report: Report) -> Non
         problem = Problem("unnamed-blob", f"tokenizer {missing.short}", "a layer", "no such layer")
         report.add(FormatError, [problem])
     for layer in documents.manifest.tokenizers:
+        tokenizers = (identity.tokenizer for identity in documents.identities.values())
+        described = [tokenizer for tokenizer in tokenizers if tokenizer.blob == layer.digest]
         try:
-            open_tokenizer(store.blobs.get(layer.digest, size=layer.size))
+            blob = store.blobs.get(layer.digest, size=layer.size)
+            report.add(IntegrityError, blob_problems(blob, described))
         except LopdError as error:
             report.add_error(error, f"tokenizer {layer.digest.short}")
 

@@ -1,6 +1,6 @@
 """What can be verified: an artifact of a store, a whole store, one stray shard."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from lopd_store.errors import IntegrityError, LopdError, UsageError
 from lopd_store.identity.model import Fingerprint
 from lopd_store.shards.reader import Shard
 from lopd_store.store import Store
-from lopd_store.verify.behaviour import evenly, rescore, tolerance
+from lopd_store.verify.behaviour import Tolerance, at, places, rescore, tolerance
 from lopd_store.verify.identity import check_teacher
 from lopd_store.verify.integrity import check_artifact, check_file
 from lopd_store.verify.report import Report
@@ -54,9 +54,12 @@ def verify_artifact(store: Store, name: str, depth: Depth) -> Report:
     report.depth = 2
     check_teacher(identities, depth.teacher, report)
     if depth.rescore and report.ok:
-        paths = [store.blobs.path(layer.digest) for layer in documents.manifest.shards]
+        sources = [
+            (store.blobs.path(layer.digest), documents.identities[layer.identity])
+            for layer in documents.manifest.shards
+        ]
         noise = _noise(store, artifact, report)
-        _rescore(identities[0], paths, documents.artifact.rows, noise, depth, report)
+        _rescore(sources, documents.artifact.rows, noise, depth, report)
     return report
 
 
@@ -69,7 +72,7 @@ def verify_file(path: Path, depth: Depth) -> Report:
     report.depth = 2
     check_teacher([identity], depth.teacher, report)
     if depth.rescore and report.ok:
-        _rescore(identity, [path], Shard.open(path).rows, None, depth, report)
+        _rescore([(path, identity)], Shard.open(path).rows, None, depth, report)
     return report
 
 
@@ -80,11 +83,7 @@ def verify_store(store: Store) -> Report:
     for name, descriptor in store.refs.list().items():
         part = Report(target=name)
         check_artifact(store, descriptor.digest, part)
-        known = set(report.problems)
-        report.problems += [problem for problem in part.problems if problem not in known]
-        codes = [code for code in (report.exit_code, part.exit_code) if code]
-        report.exit_code = min(codes, default=0)
-        report.notes += [f"{name}: {note}" for note in part.notes]
+        report.include(part)
     return report
 
 
@@ -100,8 +99,7 @@ def _noise(store: Store, artifact: Digest, report: Report) -> Noise | None:
 
 
 def _rescore(
-    identity: Identity,
-    paths: list[Path],
+    sources: Sequence[tuple[Path, Identity]],
     total: int,
     noise: Noise | None,
     depth: Depth,
@@ -109,12 +107,26 @@ def _rescore(
 ) -> None:
     assert depth.teacher is not None  # noqa: S101 - Depth refuses it
     report.depth = 3
-    rows = evenly(_batches(paths), total=total, wanted=depth.rescore)
+    chosen = places(total, depth.rescore)
     with depth.engine.scorer(depth.teacher.folder) as scorer:
-        limit = tolerance(identity, noise, str(scorer.scoring["dtype"]))
-        rescore(rows, scorer, limit, report)
+        dtype = str(scorer.scoring["dtype"])
+        rescore(_rows(sources, chosen, noise=noise, dtype=dtype), scorer, report)
 
 
-def _batches(paths: list[Path]) -> Iterator[pa.RecordBatch]:
-    for path in paths:
-        yield from Shard.open(path).batches()
+def _rows(
+    sources: Sequence[tuple[Path, Identity]],
+    chosen: Sequence[int],
+    *,
+    noise: Noise | None,
+    dtype: str,
+) -> Iterator[tuple[pa.RecordBatch, Tolerance]]:
+    """The chosen rows of all shards, each with what the identity of its own shard allows."""
+    first = 0
+    for path, identity in sources:
+        shard = Shard.open(path)
+        inside = [place - first for place in chosen if first <= place < first + shard.rows]
+        first += shard.rows
+        if inside:
+            limit = tolerance(identity, noise, dtype)
+            for batch in at(shard.batches(), inside):
+                yield batch, limit

@@ -58,6 +58,7 @@ HOSTILE = {
     "shape-too-large": (made({"a": entry(shape=[5])}), "expected 20 bytes"),
     "shape-too-small": (made({"a": entry(shape=[3])}), "expected 12 bytes"),
     "backward-offsets": (made({"a": entry(shape=[0], data_offsets=[16, 0])}), "data_offsets"),
+    "product-no-float-holds": (made({"a": entry(shape=[1 << 62] * 30)}), "bytes for F32"),
     "half-a-byte": (made({"a": entry(dtype="F4", shape=[31])}), "expected 15.5 bytes"),
     "negative-offset": (made({"a": entry(data_offsets=[-16, 0])}), "0 or more"),
     "past-the-end": (made({"a": entry(shape=[8], data_offsets=[0, 32])}), "to end with the file"),

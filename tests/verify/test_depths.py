@@ -16,7 +16,7 @@ from lopd_store.documents.noise import Noise
 from lopd_store.errors import ConsistencyError, FormatError, IntegrityError, Problem, UsageError
 from lopd_store.identity.model import Fingerprint, fingerprint
 from lopd_store.store import Store
-from lopd_store.verify.behaviour import CAP, evenly, tolerance
+from lopd_store.verify.behaviour import CAP, at, places, tolerance
 from lopd_store.verify.report import Report
 from lopd_store.verify.target import Depth, verify_artifact, verify_file
 from tests.building.chain import Arithmetic, ArithmeticEngine, build_signal
@@ -202,22 +202,27 @@ def test_a_scorer_that_answers_nan_disagrees(signal: Store, teacher: Fingerprint
 
 
 @pytest.mark.parametrize(
-    ("total", "wanted", "expected"),
-    [
-        (10, 3, [0, 3, 6]),
-        (10, 1, [0]),
-        (10, 10, list(range(10))),
-        (10, 99, list(range(10))),
-        (7, 4, [0, 1, 2, 3]),
-    ],
+    ("total", "wanted"), [(10, 3), (10, 1), (10, 10), (10, 99), (7, 4), (1, 1), (0, 3)]
 )
+def test_one_row_of_each_equal_part_is_scored_again(total: int, wanted: int) -> None:
+    parts = min(total, wanted)
+    for _ in range(20):
+        found = places(total, wanted)
+        assert len(found) == parts
+        for part, place in enumerate(found):
+            assert total * part // parts <= place < total * (part + 1) // parts
+
+
+def test_nobody_can_foresee_which_row_is_scored_again() -> None:
+    assert len({places(10, 1)[0] for _ in range(200)}) > 5
+
+
 @pytest.mark.parametrize("cut", [1, 2, 3, 10])
-def test_rows_to_score_again_are_spread_and_do_not_depend_on_batches(
-    total: int, wanted: int, expected: list[int], cut: int
-) -> None:
-    table = pa.table({"n": np.arange(total)})
-    found = evenly(iter(table.to_batches(max_chunksize=cut)), total=total, wanted=wanted)
-    assert [n for batch in found for n in batch.column("n").to_pylist()] == expected
+@pytest.mark.parametrize("chosen", [[0], [9], [3, 4, 8], list(range(10)), []])
+def test_rows_are_found_by_number_however_they_are_cut(cut: int, chosen: list[int]) -> None:
+    table = pa.table({"n": np.arange(10)})
+    found = at(iter(table.to_batches(max_chunksize=cut)), chosen)
+    assert [n for batch in found for n in batch.column("n").to_pylist()] == chosen
 
 
 def test_rescoring_needs_a_teacher_and_a_count(teacher: Fingerprint) -> None:
