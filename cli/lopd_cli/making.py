@@ -218,6 +218,10 @@ def _print_built(ref: str, built: Built, *, json_wanted: bool) -> None:
         click.echo(f"this part is done; {built.pending_chunks} chunks of other parts are not")
     else:
         click.echo(f"{ref} {built.artifact}")
+        if built.duplicates:
+            click.echo(
+                f"{built.duplicates:,} rows repeat an earlier sample; they are kept", err=True
+            )
         if built.skipped:
             reasons = ", ".join(f"{count} {reason}" for reason, count in built.skipped.items())
             click.echo(f"skipped rows, listed in the artifact: {reasons}", err=True)

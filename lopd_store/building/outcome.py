@@ -21,6 +21,8 @@ class Built:
         tokens: the whole work, in tokens.
         resumed_tokens: how much of it an earlier run had done.
         pending_chunks: chunks that other parts have still to do.
+        rows: rows of the artifact.
+        duplicates: rows that repeat an earlier sample; they are kept and numbered.
         skipped: reason → how many rows of the input are not in the artifact.
     """
 
@@ -28,6 +30,8 @@ class Built:
     tokens: int
     resumed_tokens: int
     pending_chunks: int = 0
+    rows: int = 0
+    duplicates: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -37,6 +41,8 @@ class Built:
             "tokens": self.tokens,
             "resumed_tokens": self.resumed_tokens,
             "pending_chunks": self.pending_chunks,
+            "rows": self.rows,
+            "duplicates": self.duplicates,
             "skipped": dict(self.skipped),
         }
 
@@ -97,9 +103,12 @@ def work_through(
             artifact = job.expect_result()
             point(store, goal.ref, artifact, expected=goal.expected)
             job.finish()
+    document = load(store, str(artifact)).document
     return Built(
         artifact=artifact,
         tokens=tokens,
         resumed_tokens=resumed,
-        skipped=load(store, str(artifact)).document.skipped,
+        rows=document.rows,
+        duplicates=document.duplicates,
+        skipped=document.skipped,
     )
