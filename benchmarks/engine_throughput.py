@@ -29,7 +29,7 @@ from typing import Any, Final, TypedDict
 import numpy as np
 import pyarrow as pa
 
-from benchmarks import machine
+from benchmarks import machine, random_model
 from lopd_store.engines import open_scorer
 from lopd_store.engines.protocol import Floats, Sequences
 
@@ -48,25 +48,6 @@ class Result(TypedDict):
     peak_mib: float
     seconds_to_open: float
     largest_difference: float
-
-
-def make_model(folder: Path, vocabulary: int) -> None:
-    """Write a random Qwen2 in float32 with untied embeddings."""
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=vocabulary,
-        hidden_size=256,
-        intermediate_size=768,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        tie_word_embeddings=False,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(folder)
 
 
 def make_sequences(count: int, length: int, vocabulary: int) -> Sequences:
@@ -129,7 +110,7 @@ def compare(vocabulary: int, options: argparse.Namespace) -> list[Result]:
     """Every contender on one vocabulary."""
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as folder:
-        make_model(Path(folder), vocabulary)
+        random_model.save(Path(folder), vocabulary=vocabulary, hidden=256, layers=4)
         for contender in CONTENDERS:
             found = _in_own_process(contender, folder, vocabulary, options)
             tokens = options.sequences * options.length

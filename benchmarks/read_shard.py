@@ -18,8 +18,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from machine import sentence
 
+from benchmarks.machine import sentence
 from lopd_store.digest import Digest
 from lopd_store.rows import check, sample_id
 from lopd_store.rows.content import ContentDigest

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from machine import sentence
-from small_model import Scored, output
 
+from benchmarks.machine import sentence
+from benchmarks.small_model import Scored, output
 from lopd_store.rows import columns, flat, sample_id
 from lopd_store.rows.precision import Precision
 from lopd_store.shards.writer import write_shards

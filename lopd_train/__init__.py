@@ -1,1 +1,1 @@
-"""The trainer that reads a signal and refuses the wrong teacher; it arrives with its own release."""
+"""The trainer that reads a signal and refuses the wrong teacher; it comes with its own release."""
