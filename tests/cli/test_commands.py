@@ -133,6 +133,7 @@ def test_skipped_rows_are_said_and_with_fail_named(tmp_path: Path, models: dict[
     said = build(tmp_path / "s", models["teacher"], path)
     assert said.code == 0
     assert "skipped rows, listed in the artifact: 1 empty-response" in said.err
+    assert "1 rows repeat an earlier sample; they are kept" in said.err
     shown = run("show", "signal", "--json", "--store", tmp_path / "s").json
     assert shown["skipped"] == {"empty-response": 1}
     assert shown["duplicates"] == 1
