@@ -9,7 +9,6 @@ from lopd_cli.options import (
     engine_of,
     engine_options,
     open_store,
-    remembered,
     store_option,
 )
 from lopd_cli.output import as_json, print_json
@@ -80,8 +79,9 @@ def _exists(path: Path) -> bool:
 
 
 def _cache(root: Path) -> Path | None:
-    work = root.expanduser() / ".lopd"
-    return work / "fingerprints" if work.is_dir() else None
+    """Where there is no store, nothing is remembered: looking at a file must not make one."""
+    store = Store(root.expanduser())
+    return store.fingerprints if store.work.is_dir() else None
 
 
 def _print_report(report: Report, *, json_wanted: bool) -> None:
@@ -155,7 +155,7 @@ def stamp(checkpoint: Path, sft: str, base: str | None, root: Path) -> None:
         manifest=artifact.manifest.encode(),
         artifact=artifact.document.encode(),
         identities=[identity.encode() for identity in artifact.identities],
-        base=fingerprint_of(base, cache=remembered(store)).model if base else None,
-        cache=remembered(store),
+        base=fingerprint_of(base, cache=store.fingerprints).model if base else None,
+        cache=store.fingerprints,
     )
     click.echo(f"{checkpoint}/lopd.json {made.digest}")

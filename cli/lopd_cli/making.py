@@ -11,7 +11,6 @@ from lopd_cli.options import (
     job_of,
     job_options,
     open_store,
-    remembered,
     store_option,
 )
 from lopd_cli.output import Bar, as_json, print_json, size_text
@@ -91,7 +90,7 @@ def generate(  # noqa: PLR0913, PLR0917 - one parameter an option
         temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, n=n
     )
     with Bar() as progress:
-        source = fingerprint_of(model, cache=remembered(store))
+        source = fingerprint_of(model, cache=store.fingerprints)
         built = generate_rows(
             store,
             prompts_from_file(prompts, _renderer(source)),
@@ -156,7 +155,7 @@ def build(  # noqa: PLR0913, PLR0917 - one parameter an option
     engine_chosen = engine_of(given, engine=engine, data_parallel=data_parallel)
     options = job_of(given)
     precision = Precision.parse(max_error)
-    scored_by = fingerprint_of(teacher, cache=remembered(store))
+    scored_by = fingerprint_of(teacher, cache=store.fingerprints)
     source = _rollouts(store, rollouts, scored_by)
     with Bar() as progress:
         if source.retokenised:

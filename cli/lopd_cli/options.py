@@ -34,11 +34,6 @@ def open_store(root: Path, *, create: bool = False) -> Store:
     return Store.open(root.expanduser(), create=create)
 
 
-def remembered(store: Store) -> Path:
-    """Where fingerprints of model files are remembered."""
-    return store.work / "fingerprints"
-
-
 def engine_options(command: Command) -> Command:
     """Options on how a model is run; read them with `engine_of`."""
     for option in reversed(

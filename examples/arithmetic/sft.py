@@ -43,15 +43,14 @@ def fine_tune(base: Path, files: Sequence[Path], folder: Path) -> None:
 def stamp(base: Path, store: Store, ref: str, folder: Path) -> None:
     """Write into `folder` which artifact taught it, so that its rollouts can say so too."""
     artifact = load(store, ref)
-    remembered = store.work / "fingerprints"
     write_stamp(
         folder,
         how="made",
-        base=fingerprint(str(base), cache=remembered).model,
+        base=fingerprint(str(base), cache=store.fingerprints).model,
         manifest=artifact.manifest.encode(),
         artifact=artifact.document.encode(),
         identities=[identity.encode() for identity in artifact.identities],
-        cache=remembered,
+        cache=store.fingerprints,
     )
 
 

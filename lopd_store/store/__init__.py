@@ -3,7 +3,7 @@
     STORE/oci-layout              {"imageLayoutVersion":"1.0.0"}
     STORE/index.json              refs and evidence
     STORE/blobs/sha256/<hex>      all bytes, by their SHA-256
-    STORE/.lopd/                  tmp, locks, builds, log: ours, not needed to read
+    STORE/.lopd/                  tmp, locks, builds, log, fingerprints: ours, not needed to read
 
 `Store.open` is the way in. Reading takes no lock and writes nothing, so a read-only store works.
 """
@@ -38,6 +38,7 @@ class Store:
         work: `.lopd`, where everything stands that reading does not need.
         builds: `.lopd/builds`, one folder a build; a file `holds` in it, one digest a line, keeps
             these blobs (and what they name, if they are manifests) from gc.
+        fingerprints: `.lopd/fingerprints`, remembered digests of model files (`identity.cache`).
         blobs: bytes by digest.
         refs: names of artifacts.
         log: how refs moved.
@@ -48,6 +49,7 @@ class Store:
         self.root = root
         self.work = root / ".lopd"
         self.builds = self.work / "builds"
+        self.fingerprints = self.work / "fingerprints"
         self.lock = self.work / "locks" / "index"
         self.tmp = self.work / "tmp"
         self.blobs = Blobs(root / "blobs" / "sha256", tmp=self.tmp, lock=self.lock, sync=sync)
