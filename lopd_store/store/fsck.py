@@ -18,13 +18,13 @@ The problems, by kind:
 Not seen, because nothing says otherwise: a ref's name changed into another good name.
 """
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
-from lopd_store.cores import usable_cores
 from lopd_store.digest import Digest
 from lopd_store.errors import (
     FormatError,
@@ -126,7 +126,7 @@ def _names(document: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _rehash(blobs: Blobs) -> Iterator[Problem]:
-    with ThreadPoolExecutor(min(_MOST_THREADS, usable_cores())) as pool:
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         for problem in pool.map(lambda digest: _hash(blobs, digest), sorted(blobs.all())):
             if problem:
                 yield problem
