@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from lopd_store.errors import FormatError
-from lopd_store.shards.thrift import Compact, Fields, count, structs
+from lopd_store.shards.thrift import Compact, Fields, count, count32, structs
 
 BYTE_ARRAY: Final = 6  # Parquet's number of the physical type of strings
+_WIDTHS: Final = {0: 1, 1: 4, 4: 4}  # bytes of a bool, an int32, a float; the others have more
+_WIDEST: Final = 8
 _MAX_COLUMNS: Final = 4096
 _MAX_DEPTH: Final = 8
 
@@ -36,6 +38,11 @@ class Chunk:
     expanded: int
     start: int
 
+    @property
+    def decoded(self) -> int:
+        """Bytes of its values in memory at least: run lengths and dictionaries hide these."""
+        return self.values * _WIDTHS.get(self.physical, _WIDEST)
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -43,6 +50,11 @@ class Group:
 
     rows: int
     chunks: tuple[Chunk, ...]
+
+    @property
+    def size(self) -> int:
+        """About the bytes that it takes in memory."""
+        return sum(max(chunk.expanded, chunk.decoded) for chunk in self.chunks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +64,7 @@ class Footer:
     Attributes:
         rows: rows claimed for the file.
         groups: its row groups in order.
-        metadata: its key-values; the first of each key.
+        metadata: its key-values, each key once.
     """
 
     rows: int
@@ -82,7 +94,10 @@ def parse(data: bytes) -> Footer:
         )
     metadata: dict[bytes, bytes] = {}
     for pair in structs(fields, 5) if 5 in fields else []:  # noqa: PLR2004 - key-values
-        metadata.setdefault(_bytes(pair, 1), _bytes(pair, 2) if 2 in pair else b"")  # noqa: PLR2004
+        key = _bytes(pair, 1)
+        if key in metadata:  # readers differ on which of the two counts
+            raise FormatError(f"expected each key once in the footer, found {key!r} twice")
+        metadata[key] = _bytes(pair, 2) if 2 in pair else b""  # noqa: PLR2004 - its value
     return Footer(rows, groups, metadata)
 
 
@@ -102,11 +117,11 @@ def _leaves(elements: list[Fields]) -> list[_Leaf]:
                 raise FormatError("expected a schema tree, found its end too early")
             below = (*path, _text(element.get(4)))
             if element.get(5):
-                descend(below, count(element, 5))
+                descend(below, count32(element, 5))
             else:
-                leaves.append(_Leaf(below, count(element, 1)))
+                leaves.append(_Leaf(below, count32(element, 1)))
 
-    descend((), count(elements[0], 5))
+    descend((), count32(elements[0], 5))
     if next(queue, None) is not None:
         raise FormatError("expected a schema tree, found elements outside it")
     return leaves
@@ -126,7 +141,7 @@ def _chunk(fields: Fields, leaf: _Leaf) -> Chunk:
         raise FormatError("expected a column chunk in this file, found one elsewhere")
     names = claims.get(3)
     path = tuple(_text(name) for name in names) if isinstance(names, list) else ()
-    found = _Leaf(path, count(claims, 1))
+    found = _Leaf(path, count32(claims, 1))
     if found != leaf:
         raise FormatError(f"expected a column chunk of {leaf}, found one of {found}")
     sizes = claims.get(16)

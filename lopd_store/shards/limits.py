@@ -1,10 +1,10 @@
 """What a shard may claim and what its pages may expand to, checked before anything is decoded.
 
 Caught here: row groups and pages that claim more than the limits (decompression bombs), pages that
-are not what the footer claims, encodings through which few bytes become
-many. What is left to the decoder is bounded: a column of a row group has at most `MAX_VALUES`
-values, a row group decompresses to at most `MAX_ROW_GROUP_BYTES`, strings behind a dictionary
-expand to at most as much again.
+are not what the footer claims, encodings through which few bytes become many. What is left to the
+decoder is bounded: a row group has at most `MAX_ROWS` rows, a column of it at most `MAX_VALUES`
+values; all its numbers, whatever encodes them, take at most `MAX_ROW_GROUP_BYTES`; strings behind
+a dictionary expand to at most twice that a column.
 """
 
 from typing import BinaryIO, Final
@@ -17,7 +17,8 @@ MAGIC: Final = b"PAR1"
 MAX_FOOTER_BYTES: Final = 64 << 20
 MAX_ROW_GROUP_BYTES: Final = 1 << 30  # 3,000 times an ordinary row group's ids
 MAX_VALUES: Final = 1 << 26  # of one column in one row group
-MAX_RATIO: Final = 1000  # decompressed to stored, where it is more than RATIO_BYTES
+MAX_ROWS: Final = 1 << 20  # of one row group; 64 times as many as we write
+MAX_RATIO: Final = 1000  # in memory to stored, where it is more than RATIO_BYTES
 RATIO_BYTES: Final = 64 << 20
 _PLAIN, _PLAIN_DICTIONARY, _RLE, _DELTA, _RLE_DICTIONARY, _SPLIT = 0, 2, 3, 5, 8, 9
 # Not DELTA_BYTE_ARRAY: each value may repeat the one before it, so a few bytes can mean gigabytes.
@@ -46,9 +47,8 @@ def check_pages(file: BinaryIO, group: Group, names: set[str]) -> None:
 
 def _check_group(group: Group, *, size: int) -> None:
     stored = sum(chunk.stored for chunk in group.chunks)
-    _check_expansion(sum(chunk.expanded for chunk in group.chunks), stored)
-    if not 1 <= group.rows <= MAX_VALUES:
-        raise FormatError(f"expected 1 to {MAX_VALUES} rows, found {group.rows}")
+    if not 1 <= group.rows <= MAX_ROWS:
+        raise FormatError(f"expected 1 to {MAX_ROWS} rows, found {group.rows}")
     for chunk in group.chunks:
         end = chunk.start + chunk.stored
         if chunk.start < len(MAGIC) or chunk.stored < 1 or end > size:
@@ -61,12 +61,14 @@ def _check_group(group: Group, *, size: int) -> None:
             raise FormatError(
                 f"expected {group.rows} to {most} values in {chunk.path[0]}, found {chunk.values}"
             )
+    _check_expansion(group.size, stored)
 
 
 def _check_expansion(expanded: int, stored: int) -> None:
     if expanded > MAX_ROW_GROUP_BYTES:
         raise FormatError(
-            f"expected at most {MAX_ROW_GROUP_BYTES} bytes once decompressed, found {expanded}"
+            f"expected at most {MAX_ROW_GROUP_BYTES} bytes once decompressed and decoded, "
+            f"found {expanded}"
         )
     if expanded > RATIO_BYTES and expanded > MAX_RATIO * stored:
         raise FormatError(

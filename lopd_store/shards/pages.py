@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from lopd_store.errors import FormatError
-from lopd_store.shards.thrift import Compact, count
+from lopd_store.shards.thrift import Compact, Int32, count32
 
 _HEADER_BYTES: Final = 1 << 16  # of a page header; statistics of long strings stand in it
+_PAGES: Final = 4096  # of a column chunk, and one more for each 256 bytes: each costs a read
 _DICTIONARY_PAGE: Final = 2
 _VERSION_2: Final = 3
 _PAGE_FIELDS: Final = {
@@ -41,17 +42,20 @@ class Page:
 def pages(file: BinaryIO, *, start: int, length: int) -> Iterator[Page]:
     """The pages of the column chunk at `start`. Raises FormatError unless they fill `length`."""
     position, end = start, start + length
+    left = _PAGES + length // 256
     while position < end:
+        if (left := left - 1) < 0:
+            raise FormatError(f"expected fewer pages in {length} bytes, found more")
         file.seek(position)
         reader = Compact(file.read(min(_HEADER_BYTES, end - position)))
         header = reader.struct()
-        size, stored = count(header, 2), count(header, 3)
+        size, stored = count32(header, 2), count32(header, 3)
         position += reader.position + stored
-        kind = count(header, 1)
+        kind = count32(header, 1)
         own = header.get(_PAGE_FIELDS.get(kind, -1))
         if position > end or not isinstance(own, dict):
             raise FormatError(f"expected pages that fill {length} bytes, found a page over the end")
         encoding = own.get(4 if kind == _VERSION_2 else 2)
-        if not isinstance(encoding, int):
+        if not isinstance(encoding, Int32):
             raise FormatError("expected a page header with an encoding, found none")
-        yield Page(kind == _DICTIONARY_PAGE, encoding, count(own, 1), size)
+        yield Page(kind == _DICTIONARY_PAGE, encoding, count32(own, 1), size)

@@ -71,7 +71,7 @@ def check_rows(
         look,
         range(len(groups)),
         most=BYTES_AHEAD,
-        weigh=lambda group: max(share, sum(c.expanded for c in groups[group].chunks)),
+        weigh=lambda group: max(share, groups[group].size),
     )
     for group, (batch, problems) in enumerate(looked):
         report.add(FormatError, problems)
