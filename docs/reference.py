@@ -24,7 +24,11 @@ def _page(group: click.Group, name: str) -> Iterator[str]:
 
 def _section(command: click.Command, name: str) -> str:
     context = click.Context(
-        command, info_name=name, terminal_width=_WIDTH, max_content_width=_WIDTH
+        command,
+        info_name=name,
+        terminal_width=_WIDTH,
+        max_content_width=_WIDTH,
+        help_option_names=main.context_settings["help_option_names"],
     )
     return f"## `{name}`\n\n```text\n{command.get_help(context)}\n```\n"
 
