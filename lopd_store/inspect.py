@@ -6,7 +6,7 @@ from typing import Any, Final
 from lopd_store.artifacts import Artifact, load
 from lopd_store.digest import Digest
 from lopd_store.documents.identity import Identity
-from lopd_store.errors import LopdError, NotFoundError
+from lopd_store.errors import FormatError, LopdError, NotFoundError
 from lopd_store.rows.columns import LOGPROB_COLUMNS
 from lopd_store.store import Store
 
@@ -103,7 +103,8 @@ def log(store: Store, ref: str) -> list[dict[str, Any]]:
 def diff(store: Store, left: str, right: str) -> dict[str, Any]:
     """What two artifacts do not share: documents, samples, and numbers on common samples.
 
-    Raises as `artifacts.load` does; every blob read is checked first.
+    Raises as `artifacts.load` does; every blob read is checked first. FormatError where shards are
+    no shards, or a sample has the name of another.
     """
     a, b = load(store, left), load(store, right)
     return {
@@ -132,23 +133,43 @@ def _changed(left: Any, right: Any, where: str = "") -> list[dict[str, Any]]:
 def _rows_that_differ(a: Artifact, b: Artifact) -> dict[str, Any]:
     import duckdb
 
-    for artifact in (a, b):
-        for layer in artifact.shards:
-            artifact.store.blobs.check(layer.digest, size=layer.size)
+    names = _columns(a) & _columns(b)
     paths = [[str(x.store.blobs.path(s.digest)) for s in x.shards] for x in (a, b)]
-    names = {c.name for c in a.document.columns} & {c.name for c in b.document.columns}
-    with duckdb.connect() as connection:
-        connection.execute("set autoinstall_known_extensions = false")
-        both, left, right = connection.execute(_COUNTS, paths).fetchone()
-        rows = {"common": both, "only_left": left, "only_right": right}
-        numbers = {
-            column: dict(zip(_MEASURES, connection.execute(query, paths).fetchone(), strict=True))
-            for column, query in _GAPS.items()
-            if column in names
-        }
+    try:
+        with duckdb.connect() as connection:
+            connection.execute("set autoinstall_known_extensions = false")
+            for path in paths:
+                _refuse_repeated(connection.execute(_REPEATED, [path]).fetchone())
+            both, left, right = connection.execute(_COUNTS, paths).fetchone()
+            rows = {"common": both, "only_left": left, "only_right": right}
+            numbers = {
+                name: dict(zip(_MEASURES, connection.execute(query, paths).fetchone(), strict=True))
+                for name, query in _GAPS.items()
+                if name in names
+            }
+    except duckdb.Error as error:
+        raise FormatError(f"expected shards that DuckDB reads: {error}") from error
     return {"rows": rows, "columns": numbers}
 
 
+def _columns(artifact: Artifact) -> frozenset[str]:
+    """The columns of log-probs that all shards have. DuckDB trusts what is checked here."""
+    found = frozenset(LOGPROB_COLUMNS)
+    for shard in artifact.open_shards():
+        found &= set(shard.schema.names)
+        shard.check_pages(["sample_id", *found])
+    return found
+
+
+def _refuse_repeated(counts: tuple[int, ...]) -> None:
+    """A name that stands a million times would be joined a million times a million."""
+    if counts[0] != counts[1]:
+        raise FormatError(
+            f"expected {counts[0]} rows of as many names, found {counts[1]} sample_id"
+        )
+
+
+_REPEATED: Final = "select count(*), count(distinct sample_id) from read_parquet($1)"
 _COUNTS: Final = """
     select count(*) filter (a.sample_id is not null and b.sample_id is not null),
            count(*) filter (b.sample_id is null),

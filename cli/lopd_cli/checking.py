@@ -11,7 +11,7 @@ from lopd_cli.options import (
     open_store,
     store_option,
 )
-from lopd_cli.output import as_json, print_json
+from lopd_cli.output import as_json, echo, print_json
 from lopd_store.artifacts import load
 from lopd_store.errors import IntegrityError, UsageError
 from lopd_store.identity.model import fingerprint as fingerprint_of
@@ -89,11 +89,11 @@ def _print_report(report: Report, *, json_wanted: bool) -> None:
         print_json(report.to_json())
     else:
         for note in report.notes:
-            click.echo(f"note: {note}", err=True)
+            echo(f"note: {note}", err=True)
         for problem in report.problems:
-            click.echo(str(problem))
+            echo(str(problem))
         verdict = "ok" if report.ok else f"{len(report.problems)} problem(s)"
-        click.echo(f"{report.target}: {verdict} (depth {report.depth}, {DEPTHS[report.depth]})")
+        echo(f"{report.target}: {verdict} (depth {report.depth}, {DEPTHS[report.depth]})")
     click.get_current_context().exit(report.exit_code)
 
 
@@ -152,9 +152,9 @@ def stamp(checkpoint: Path, sft: str, base: str | None, root: Path) -> None:
     made = write_stamp(
         checkpoint,
         how="asserted",
-        manifest=artifact.manifest.encode(),
-        artifact=artifact.document.encode(),
-        identities=[identity.encode() for identity in artifact.identities],
+        manifest=artifact.manifest,
+        artifact=artifact.document,
+        identities=artifact.identities,
         base=fingerprint_of(base, cache=store.fingerprints).model if base else None,
         cache=store.fingerprints,
     )

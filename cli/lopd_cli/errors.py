@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from lopd_cli.output import echo_lines
 from lopd_store.errors import LopdError
 
 INTERRUPTED = 130  # what shells give for Ctrl-C
@@ -19,7 +20,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except LopdError as error:
-            click.echo(f"error: {error}", err=True)
+            echo_lines(f"error: {error}")
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo(

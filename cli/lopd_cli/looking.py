@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from lopd_cli.options import open_store, store_option
-from lopd_cli.output import as_json, line, print_json, print_table, size_text
+from lopd_cli.output import as_json, echo, echo_lines, line, print_json, print_table, size_text
 from lopd_store import inspect
 
 
@@ -25,7 +25,7 @@ def ls(root: Path, json_wanted: bool) -> None:  # noqa: FBT001 - a flag
     print_table(shown, ("ref", "kind", "rows", "tokens", "size", "id", "teacher", "policy"))
     for entry in entries:
         if "error" in entry:
-            click.echo(f"{entry['ref']}: {entry['error']}", err=True)
+            echo_lines(f"{entry['ref']}: {entry['error']}")
 
 
 @click.command()
@@ -43,7 +43,7 @@ def show(name: str, root: Path, json_wanted: bool) -> None:  # noqa: FBT001 - a 
             click.echo("shards:")
             print_table(value, ("digest", "rows", "tokens", "bytes"))
         elif value not in (None, [], {}):
-            click.echo(f"{key}: {line(value)}")
+            echo(f"{key}: {line(value)}")
 
 
 @click.command()
@@ -71,7 +71,7 @@ def diff(left: str, right: str, root: Path, json_wanted: bool) -> None:  # noqa:
         print_json(found)
         return
     for change in found["documents"]:
-        click.echo(f"{change['where']}: {line(change['left'])} | {line(change['right'])}")
+        echo(f"{change['where']}: {line(change['left'])} | {line(change['right'])}")
     rows = found["rows"]
     click.echo(
         f"samples: {rows['common']:,} common, {rows['only_left']:,} only in A,"

@@ -11,14 +11,39 @@ from tqdm import tqdm
 as_json = click.option("--json", "json_wanted", is_flag=True, help="Print JSON on stdout.")
 
 
+def harmless(text: str) -> str:
+    """Text of strangers for a terminal: what moves the cursor, hides or forges lines is escaped.
+
+    Escapes are those of JSON, so JSON stays the JSON it was.
+    """
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """One line on stdout or stderr, `harmless`."""
+    click.echo(harmless(text), err=err)
+
+
+def echo_lines(text: str) -> None:
+    """A message of several lines on stderr, each `harmless`."""
+    for part in text.split("\n"):
+        echo(part, err=True)
+
+
 def print_json(value: Any) -> None:
     """A value as indented JSON on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    for part in json.dumps(value, indent=2, ensure_ascii=False).split("\n"):
+        echo(part)
 
 
 def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     """Rows as aligned columns on stdout, a heading first."""
-    cells = [list(columns), *([_cell(row.get(name)) for name in columns] for row in rows)]
+    cells = [list(columns), *([harmless(_cell(row.get(name))) for name in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:
         padded = (text.ljust(width) for text, width in zip(line, widths, strict=True))

@@ -93,6 +93,15 @@ class Shard:
         for group in range(self.row_groups):
             yield self.read(group, columns)
 
+    def check_pages(self, names: Sequence[str]) -> None:
+        """Look at the page headers of these columns, for readers that take them as they are.
+
+        Raises FormatError where pages are not what the footer claims.
+        """
+        with _refusing(self.path), self.path.open("rb") as file:
+            for group in self.groups:
+                limits.check_pages(file, group, set(names))
+
     def read(self, group: int, names: Sequence[str] | None = None) -> pa.RecordBatch:
         """One row group in the format's types, with these columns (None: all) in this order.
 
