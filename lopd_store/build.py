@@ -63,7 +63,7 @@ def build(
             store,
             job,
             goal,
-            part=options.part,
+            share=options.share,
             progress=progress,
             work=lambda: _score(job, rollouts, scorer, options, progress),
             publish=lambda: _publish(store, job, rollouts, teacher, scorer, precision),
@@ -163,7 +163,7 @@ def _score(
     run_chunks(
         job,
         rollouts,
-        part=options.part,
+        share=options.share,
         progress=progress,
         prepare=_chunk_work(job.plan, scorer).prepare,
         answer=_answers(scorer),

@@ -69,7 +69,7 @@ def generate(  # noqa: PLR0913 - each is named at the call
             store,
             job,
             goal,
-            part=options.part,
+            share=options.share,
             progress=progress,
             work=lambda: _sample(job, prompts, sampler, sampling, options, progress),
             publish=lambda: _publish(store, job, model, stamp),
@@ -159,7 +159,7 @@ def _sample(
     run_chunks(
         job,
         prompts,
-        part=options.part,
+        share=options.share,
         progress=progress,
         prepare=work.prepare,
         answer=answer,

@@ -37,9 +37,9 @@ def write_stamp(
     *,
     how: Literal["made", "asserted"],
     base: ModelIdentity | None,
-    manifest: bytes,
-    artifact: bytes,
-    identities: Sequence[bytes],
+    manifest: Manifest,
+    artifact: ArtifactDocument,
+    identities: Sequence[Identity],
     cache: Path | None,
 ) -> Stamp:
     """Stamp the checkpoint in `folder` with the sft artifact that taught it, atomically.
@@ -48,9 +48,9 @@ def write_stamp(
         folder: a whole model, saved; its weights are read.
         how: `made` by the trainer that wrote the weights, or `asserted` by a person.
         base: the model it was trained from, if known.
-        manifest: the sft artifact's manifest, as stored.
-        artifact: the sft artifact's document, as stored.
-        identities: its identity documents, as stored, in the manifest's order.
+        manifest: the sft artifact's manifest.
+        artifact: the sft artifact's document.
+        identities: its identity documents, in the manifest's order.
         cache: remembered file digests, as for `fingerprint`.
 
     Raises:
@@ -66,9 +66,9 @@ def write_stamp(
         weights_digest=model.weights_digest,
         config_digest=model.config_digest,
         base=base,
-        manifest=Manifest.parse(manifest),
-        artifact=ArtifactDocument.parse(artifact),
-        identities=[Identity.parse(identity) for identity in identities],
+        manifest=manifest,
+        artifact=artifact,
+        identities=identities,
     )
     durable.write(folder / media.STAMP_FILE, stamp.encode(), tmp=folder)
     return stamp

@@ -11,7 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from lopd_store import canonical
 from lopd_store.digest import Digest
+from lopd_store.documents.artifact import ArtifactDocument
 from lopd_store.documents.identity import Identity
+from lopd_store.documents.manifest import Manifest
 from lopd_store.documents.model import Adapter, ModelIdentity
 from lopd_store.errors import FormatError, StoreError, UsageError
 from lopd_store.identity.model import Fingerprint, fingerprint
@@ -66,9 +68,9 @@ def sft(base: Path) -> dict[str, Any]:
         ],
     }
     return {
-        "manifest": canonical.encode(manifest),
-        "artifact": artifact,
-        "identities": [identity],
+        "manifest": Manifest.from_json(manifest),
+        "artifact": ArtifactDocument.parse(artifact),
+        "identities": [Identity.parse(identity)],
     }
 
 
@@ -129,7 +131,7 @@ def test_a_stamp_is_read_as_it_was_written(
     assert found.base is not None
     assert found.base.weights_digest == teacher.weights_digest
     assert found.sft_teacher.weights_digest == teacher.weights_digest
-    assert found.sft_manifest_digest == Digest.of(sft["manifest"])
+    assert found.sft_manifest_digest == sft["manifest"].digest
     assert check_stamp(found, model_of(checkpoint)) == []
 
 
@@ -173,7 +175,7 @@ def test_a_checkpoint_without_a_stamp_has_none(checkpoint: Path) -> None:
 def test_documents_that_do_not_belong_together_are_refused_and_nothing_is_written(
     checkpoint: Path, sft: dict[str, Any]
 ) -> None:
-    other = json.loads(sft["artifact"])
+    other = sft["artifact"].json
     other["duplicates"] = 1
     with pytest.raises(FormatError):
         write_stamp(
@@ -181,7 +183,7 @@ def test_documents_that_do_not_belong_together_are_refused_and_nothing_is_writte
             how="made",
             base=None,
             cache=None,
-            **(sft | {"artifact": canonical.encode(other)}),
+            **(sft | {"artifact": ArtifactDocument.from_json(other)}),
         )
     assert not (checkpoint / "lopd.json").exists()
 

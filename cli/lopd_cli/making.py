@@ -214,7 +214,7 @@ def _print_built(ref: str, built: Built, *, json_wanted: bool) -> None:
     if json_wanted:
         print_json(built.to_json() | {"ref": ref})
     elif built.artifact is None:
-        click.echo(f"this part is done; {built.pending_chunks} chunks of other parts are not")
+        click.echo(f"this share is done; {built.pending_chunks} chunks of other shares are not")
     else:
         click.echo(f"{ref} {built.artifact}")
         if built.duplicates:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from lopd_store.building.job import Part
+from lopd_store.building.job import Share
 from lopd_store.building.options import ON_ERROR, EngineOptions, JobOptions
 from lopd_store.errors import FormatError, UsageError
 from lopd_store.shards.writer import SHARD_TOKENS
@@ -89,7 +89,7 @@ def job_options(command: Command) -> Command:
             ),
             click.option(
                 "--shard",
-                "part",
+                "share",
                 default="1/1",
                 metavar="i/n",
                 help="Work on each n-th chunk only; the run that finds all done publishes.",
@@ -114,14 +114,14 @@ def engine_of(given: dict[str, Any], **more: Any) -> EngineOptions:
 def job_of(given: dict[str, Any]) -> JobOptions:
     """The job options among a command's parameters, taken out of `given`."""
     try:
-        part = Part.parse(given.pop("part"))
+        share = Share.parse(given.pop("share"))
     except FormatError as error:
         raise UsageError(f"--shard: {error}") from error
     return JobOptions(
         chunk_tokens=given.pop("chunk_tokens"),
         shard_tokens=given.pop("shard_tokens"),
         on_error=given.pop("on_error"),
-        part=part,
+        share=share,
     )
 
 

@@ -47,9 +47,9 @@ def stamp(base: Path, store: Store, ref: str, folder: Path) -> None:
         folder,
         how="made",
         base=fingerprint(str(base), cache=store.fingerprints).model,
-        manifest=artifact.manifest.encode(),
-        artifact=artifact.document.encode(),
-        identities=[identity.encode() for identity in artifact.identities],
+        manifest=artifact.manifest,
+        artifact=artifact.document,
+        identities=artifact.identities,
         cache=store.fingerprints,
     )
 

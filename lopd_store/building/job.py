@@ -28,7 +28,7 @@ from lopd_store.store.locks import exclusive
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Share:
     """One of `of` workers that share a job; worker i takes each chunk whose index is i modulo of.
 
     Attributes:
@@ -41,17 +41,17 @@ class Part:
 
     def __post_init__(self) -> None:
         if not 1 <= self.index <= self.of:
-            raise FormatError(f"expected a part i/n with 1 ≤ i ≤ n, found {self}")
+            raise FormatError(f"expected a share i/n with 1 ≤ i ≤ n, found {self}")
 
     def __str__(self) -> str:
         return f"{self.index}/{self.of}"
 
     @classmethod
-    def parse(cls, text: str) -> "Part":
+    def parse(cls, text: str) -> "Share":
         """Read `i/n`. Raises FormatError."""
         index, slash, of = text.partition("/")
         if not (slash and index.isascii() and index.isdigit() and of.isascii() and of.isdigit()):
-            raise FormatError(f"expected a part i/n such as 2/8, found {text!r}")
+            raise FormatError(f"expected a share i/n such as 2/8, found {text!r}")
         return cls(int(index), int(of))
 
     def takes(self, chunk: int) -> bool:
@@ -59,7 +59,7 @@ class Part:
         return chunk % self.of == self.index - 1
 
 
-ALL = Part(1, 1)
+ALL = Share(1, 1)
 
 
 class Job:
@@ -74,10 +74,10 @@ class Job:
         self._spill = Spill(self.folder, tmp=self.scratch)
 
     @contextmanager
-    def at_work(self, part: Part, progress: Progress) -> Iterator[None]:
-        """Hold this part of the job; a second process of the same part waits here."""
+    def at_work(self, share: Share, progress: Progress) -> Iterator[None]:
+        """Hold this share of the job; a second process of the same share waits here."""
         durable.make_folder(self.folder)
-        name = "lock" if part == ALL else f"lock-{part.index}-of-{part.of}"
+        name = "lock" if share == ALL else f"lock-{share.index}-of-{share.of}"
         with exclusive(self.folder / name, on_wait=lambda why: progress.say(f"waiting: {why}")):
             if self.result is None and not self._holds.exists():
                 self._hold_source()
@@ -85,7 +85,7 @@ class Job:
 
     @contextmanager
     def publishing(self) -> Iterator[None]:
-        """Hold the right to publish; workers of other parts wait here."""
+        """Hold the right to publish; workers of other shares wait here."""
         with exclusive(self.folder / "lock-publish"):
             if self.result is None:
                 self._hold_source()  # a crash may have cut the last line short
@@ -114,10 +114,10 @@ class Job:
             raise StoreError(f"{self.folder}: expected a finished job, found none")
         return found
 
-    def pending(self, part: Part) -> set[int]:
-        """The chunks this part has still to do."""
+    def pending(self, share: Share) -> set[int]:
+        """The chunks this share has still to do."""
         indices = (chunk.index for chunk in self.plan.chunks)
-        return {index for index in indices if part.takes(index) and not self._spill.has(index)}
+        return {index for index in indices if share.takes(index) and not self._spill.has(index)}
 
     @property
     def done_tokens(self) -> int:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from lopd_store.documents.noise import Noise
 from lopd_store.engines.protocol import Scorer, Sequences
+from lopd_store.rows import flat
 
 ROWS: Final = 32
 # A re-score may differ by this many times the noise measured: the largest of a small sample is a
@@ -30,17 +31,12 @@ def measure(scorer: Scorer, rows: Iterator[pa.RecordBatch], *, name: str) -> Noi
     At least one row is there.
     """
     chosen = _first_rows(rows)
-    stored = chosen.column("teacher_logprobs")
+    stored = flat.lists(chosen.column("teacher_logprobs")).values
     sequences = Sequences(chosen.column("prompt_ids"), chosen.column("response_ids"))
     again = [scorer.score(sequences.slice(i, 1))[0] for i in reversed(range(len(sequences)))]
-    kept = [np.asarray(row.values.to_numpy(), np.float32) for row in reversed(stored)]
-    gaps = np.abs(np.concatenate(again) - np.concatenate(kept)).astype(np.float64)
+    gaps = np.abs(np.concatenate(again[::-1]).astype(np.float64) - stored)
     if "loss_mask" in chosen.schema.names:
-        masks = [
-            np.asarray(row.values.to_numpy(zero_copy_only=False))
-            for row in reversed(chosen.column("loss_mask"))
-        ]
-        gaps = gaps[np.concatenate(masks)]
+        gaps = gaps[flat.lists(chosen.column("loss_mask")).values]
     return Noise.of(
         scoring=name,
         rows=len(chosen),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from lopd_store.building.job import ALL, Part
+from lopd_store.building.job import ALL, Share
 from lopd_store.engines import open_sampler, open_scorer
 from lopd_store.engines.protocol import Sampler, Scorer
 from lopd_store.errors import UsageError
@@ -62,13 +62,13 @@ class JobOptions:
         chunk_tokens: tokens kept together; None takes about a minute's work of the device.
         shard_tokens: tokens in a shard of the artifact.
         on_error: `skip` lists bad rows in the artifact, `fail` stops at the first chunk with one.
-        part: which of several workers this is.
+        share: which of several workers this is.
     """
 
     chunk_tokens: int | None = None
     shard_tokens: int = SHARD_TOKENS
     on_error: str = "skip"
-    part: Part = ALL
+    share: Share = ALL
 
     def __post_init__(self) -> None:
         if self.on_error not in ON_ERROR:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lopd_store.artifacts import load, point
-from lopd_store.building.job import ALL, Job, Part
+from lopd_store.building.job import ALL, Job, Share
 from lopd_store.building.progress import Progress
 from lopd_store.digest import Digest
 from lopd_store.documents.manifest import Descriptor
@@ -17,10 +17,10 @@ class Built:
     """What a job came to.
 
     Attributes:
-        artifact: the id; None while other parts of the job are still to be done.
+        artifact: the id; None while other shares of the job are still to be done.
         tokens: the whole work, in tokens.
         resumed_tokens: how much of it an earlier run had done.
-        pending_chunks: chunks that other parts have still to do.
+        pending_chunks: chunks that other shares have still to do.
         rows: rows of the artifact.
         duplicates: rows that repeat an earlier sample; they are kept and numbered.
         skipped: reason → how many rows of the input are not in the artifact.
@@ -70,7 +70,7 @@ def work_through(
     job: Job,
     goal: Goal,
     *,
-    part: Part,
+    share: Share,
     progress: Progress,
     work: Callable[[], None],
     publish: Callable[[], Digest],
@@ -79,14 +79,14 @@ def work_through(
 
     Args:
         store: where the job is at home.
-        job: the state on disk; one process works on a part of it at a time.
+        job: the state on disk; one process works on a share of it at a time.
         goal: the ref.
-        part: this worker's share.
+        share: this worker's.
         progress: told of waiting.
-        work: does and keeps this part's missing chunks.
+        work: does and keeps this share's missing chunks.
         publish: makes the artifact of all chunks.
     """
-    with job.at_work(part, progress):
+    with job.at_work(share, progress):
         tokens, resumed = job.plan.tokens, job.done_tokens
         if job.result is None:
             work()

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import pyarrow as pa
 
-from lopd_store.building.job import Job, Part
+from lopd_store.building.job import Job, Share
 from lopd_store.building.plan import Chunk, rows_of_chunks
 from lopd_store.building.progress import Progress
 from lopd_store.documents.skipped import SkippedRow
@@ -36,12 +36,12 @@ def run_chunks(
     job: Job,
     source: RowSource,
     *,
-    part: Part,
+    share: Share,
     progress: Progress,
     prepare: Callable[[Chunk, pa.RecordBatch], Prepared[Request, Answer]],
     answer: Callable[[Iterable[Request]], Iterator[Answer]],
 ) -> None:
-    """Work on every chunk of `part` that is not on disk yet.
+    """Work on every chunk of `share` that is not on disk yet.
 
     `answer` turns requests into answers in the same order and may read some ahead, which is how
     several engines are kept busy while each chunk is still answered as a whole.
@@ -53,7 +53,7 @@ def run_chunks(
         progress.advance(chunk.tokens)
 
     def requests() -> Iterator[Request]:
-        for chunk, rows in rows_of_chunks(source, job.plan.chunks, job.pending(part)):
+        for chunk, rows in rows_of_chunks(source, job.plan.chunks, job.pending(share)):
             prepared = prepare(chunk, rows)
             if prepared.request is None:
                 keep(chunk, prepared, None)
@@ -62,7 +62,7 @@ def run_chunks(
                 yield prepared.request
 
     if job.plan.on_error == "fail":  # a bad row at the end must not cost hours of work
-        for chunk, rows in rows_of_chunks(source, job.plan.chunks, job.pending(part)):
+        for chunk, rows in rows_of_chunks(source, job.plan.chunks, job.pending(share)):
             prepare(chunk, rows)
     progress.begin(total_tokens=job.plan.tokens, done_tokens=job.done_tokens)
     for answered in answer(requests()):

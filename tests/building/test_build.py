@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from lopd_store.artifacts import load
-from lopd_store.building.job import Part
+from lopd_store.building.job import Share
 from lopd_store.digest import Digest
 from lopd_store.documents import media
 from lopd_store.documents.manifest import Manifest
@@ -139,20 +139,20 @@ def test_parts_of_a_job_come_to_the_artifact_of_the_whole(
 ) -> None:
     scorers = [Arithmetic(), Arithmetic()]
     first, second = (
-        build_signal(store, teacher, scorer=scorer, part=Part(index, 2))
+        build_signal(store, teacher, scorer=scorer, share=Share(index, 2))
         for index, scorer in zip(order, scorers, strict=True)
     )
     assert first.artifact is None
     assert first.pending_chunks > 0
     assert second.artifact == uninterrupted
     assert sum(scorers[0].calls) + sum(scorers[1].calls[:-32]) == 60
-    again = build_signal(store, teacher, part=Part(order[0], 2))
+    again = build_signal(store, teacher, share=Share(order[0], 2))
     assert again.artifact == uninterrupted
 
 
 def test_a_part_beyond_the_chunks_has_nothing_to_do(store: Store, teacher: Fingerprint) -> None:
     scorer = Arithmetic()
-    built = build_signal(store, teacher, scorer=scorer, part=Part(90, 90))
+    built = build_signal(store, teacher, scorer=scorer, share=Share(90, 90))
     assert scorer.calls == []
     assert built.artifact is None
 

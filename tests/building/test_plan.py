@@ -1,4 +1,4 @@
-"""How a job is cut, who does which part, and chunks on disk."""
+"""How a job is cut, who does which share, and chunks on disk."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lopd_store.building.job import Part
+from lopd_store.building.job import Share
 from lopd_store.building.options import EngineOptions, JobOptions
 from lopd_store.building.plan import cut_chunks, rows_of_chunks
 from lopd_store.building.spill import Spill
@@ -65,19 +65,19 @@ def test_only_wanted_chunks_are_read(wanted: set[int]) -> None:
 @QUICK
 @given(st.integers(1, 9), st.integers(0, 40))
 def test_each_chunk_is_taken_by_exactly_one_part(of: int, chunk: int) -> None:
-    assert sum(Part(index, of).takes(chunk) for index in range(1, of + 1)) == 1
+    assert sum(Share(index, of).takes(chunk) for index in range(1, of + 1)) == 1
 
 
 @pytest.mark.parametrize(
     "text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b", "1.0/2", "\u0661/\u0662"]
 )
 def test_a_part_that_makes_no_sense_is_refused(text: str) -> None:
-    with pytest.raises(FormatError, match="expected a part i/n"):
-        Part.parse(text)
+    with pytest.raises(FormatError, match="expected a share i/n"):
+        Share.parse(text)
 
 
 def test_a_part_reads_what_it_writes() -> None:
-    assert str(Part.parse("2/8")) == "2/8"
+    assert str(Share.parse("2/8")) == "2/8"
 
 
 def test_options_that_make_no_sense_are_refused() -> None:

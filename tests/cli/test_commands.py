@@ -64,7 +64,9 @@ def test_build_says_the_ref_and_the_id(
     assert said.out == f"signal {Store.open(root).refs.resolve('signal')}\n"
     again = build(root, models["teacher"], "rollouts", "--json").json
     assert again["id"] == said.out.split()[1]
-    assert set(again) == {"id", "ref", "tokens", "resumed_tokens", "pending_chunks", "skipped"}
+    assert set(again) == {
+        "id", "ref", "rows", "tokens", "resumed_tokens", "pending_chunks", "duplicates", "skipped"
+    }  # fmt: skip
     assert sum(arithmetic.calls[:-32]) == 60
 
 
@@ -103,7 +105,7 @@ def test_ctrl_c_says_that_nothing_is_lost(
 def test_parts_say_what_is_left(root: Path, models: dict[str, Path]) -> None:
     said = build(root, models["teacher"], "rollouts", "--shard", "1/2")
     assert said.code == 0
-    assert "this part is done; " in said.out
+    assert "this share is done; " in said.out
     assert build(root, models["teacher"], "rollouts", "--shard", "2/2").out.startswith("signal sha")
 
 
@@ -194,10 +196,10 @@ BAD_WORDS: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no-such-file": (("build", "gone.jsonl", "--teacher", "TEACHER", "-o", "x"), 4, "no such file"),
     "no-such-teacher": (("build", "rollouts", "--teacher", "/gone", "-o", "x"), 4, "/gone"),
     "bad-ref": (("build", "rollouts", "--teacher", "TEACHER", "-o", "../x"), 2, "expected"),
-    "bad-part": (
+    "bad-share": (
         ("build", "rollouts", "--teacher", "TEACHER", "-o", "x", "--shard", "3/2"),
         2,
-        "expected a part i/n with 1",
+        "expected a share i/n with 1",
     ),
     "bad-precision": (
         ("build", "rollouts", "--teacher", "TEACHER", "-o", "x", "--max-error", "0.1"),
