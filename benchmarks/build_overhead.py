@@ -68,13 +68,13 @@ class Case:
 
 CASES: Final = {
     "transformers": Case(
-        engine="transformers", vocabulary=32_000, hidden=256, layers=4, rows=48, chunk_tokens=2_000
+        engine="transformers", vocabulary=32_000, hidden=256, layers=4, rows=200, chunk_tokens=8_000
     ),
     "vllm": Case(
-        engine="vllm", vocabulary=32_000, hidden=256, layers=4, rows=48, chunk_tokens=2_000
+        engine="vllm", vocabulary=32_000, hidden=256, layers=4, rows=100, chunk_tokens=8_000
     ),
     "transformers, tiny": Case(
-        engine="transformers", vocabulary=512, hidden=64, layers=1, rows=500, chunk_tokens=50_000
+        engine="transformers", vocabulary=512, hidden=64, layers=1, rows=1_500, chunk_tokens=50_000
     ),
 }
 
