@@ -49,7 +49,10 @@ from lopd_store.store import Store
 @click.option("--n", type=click.IntRange(1), default=1, show_default=True, help="Per prompt.")
 @click.option("--temperature", default="1", show_default=True, help="0 is greedy.")
 @click.option(
-    "--top-p", default="1", show_default=True, help="Sample from the likeliest this much."
+    "--top-p",
+    default="1",
+    show_default=True,
+    help="Sample among the fewest tokens that have this much probability together; 1 is all.",
 )
 @click.option(
     "--max-tokens",

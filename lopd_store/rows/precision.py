@@ -63,6 +63,11 @@ class Precision:
         rounded = np.ldexp(np.rint(steps), 1 - self.exponent)
         return np.asarray(rounded + 0.0, np.float32)
 
+    def strays(self, logprobs: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        """Bool of the same shape: which finite values rounding would change."""
+        changed: npt.NDArray[np.bool_] = self.round(logprobs) != logprobs
+        return np.isfinite(logprobs) & changed
+
     def round_lists(self, logprobs: flat.ListArray) -> flat.ListArray:
         """`round` over a list<float32> column."""
         rounded = self.round(flat.lists(logprobs).values)

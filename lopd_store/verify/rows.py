@@ -11,8 +11,10 @@ from lopd_store.documents.identity import Identity
 from lopd_store.errors import FormatError, Problem
 from lopd_store.rows import flat
 from lopd_store.rows.check import row_problems
-from lopd_store.rows.columns import canonical_schema
+from lopd_store.rows.columns import LOGPROB_COLUMNS, canonical_schema
 from lopd_store.rows.content import ContentDigest
+from lopd_store.rows.findings import Findings
+from lopd_store.rows.precision import Precision
 from lopd_store.rows.sample_id import Occurrences
 from lopd_store.shards.reader import Shard
 from lopd_store.verify.ahead import Workers, ahead
@@ -52,6 +54,7 @@ def check_rows(
     so a report is the same whatever the number of threads.
     """
     groups = shard.groups
+    precision = Precision.parse(identity.precision)
     firsts = [0, *accumulate(group.rows for group in groups)]
 
     def look(group: int) -> tuple[pa.RecordBatch, list[Problem]]:
@@ -63,7 +66,7 @@ def check_rows(
             where=where,
             first_row=firsts[group],
         )
-        return batch, problems
+        return batch, problems + _precision_problems(batch, precision, where, firsts[group])
 
     share = BYTES_AHEAD // (workers.count + 2)  # so few groups wait that small ones are few too
     looked = ahead(
@@ -77,6 +80,21 @@ def check_rows(
         report.add(FormatError, problems)
         report.add(FormatError, _numbering_problems(batch, where, firsts[group], tally))
         _count(batch, tally, workers)
+
+
+def _precision_problems(
+    batch: pa.RecordBatch, precision: Precision, where: str, first_row: int
+) -> list[Problem]:
+    """An identity that states a rounding error states it of values that were rounded."""
+    if precision.exponent is None:
+        return []
+    findings = Findings(where=where, first_row=first_row)
+    for name in LOGPROB_COLUMNS:
+        if name in batch.schema.names:
+            logprobs = flat.lists(batch.column(name))
+            strays = precision.strays(logprobs.values)
+            findings.items("not-rounded", name, logprobs, strays, expected=precision.text)
+    return findings.problems()
 
 
 def _count(batch: pa.RecordBatch, tally: Tally, workers: Workers) -> None:

@@ -86,3 +86,9 @@ def test_the_largest_error_is_the_power_named() -> None:
 def test_another_spelling_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="such as 2\\^-12"):
         Precision.parse(text)
+
+
+def test_a_stray_is_a_value_that_rounding_would_change() -> None:
+    values = np.array([-0.5, -0.25, -0.1, 0.0, -np.inf, np.nan], np.float32)
+    assert Precision.parse("2^-2").strays(values).tolist() == [False, True, True, *[False] * 3]
+    assert not Precision.parse("exact").strays(values).any()

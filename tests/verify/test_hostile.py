@@ -122,3 +122,14 @@ def test_a_tokenizer_that_is_not_the_one_the_identity_describes_is_named(
     report = verify_artifact(signal, "bad", Depth())
     assert (report.exit_code, kinds(report)) == (3, {"tokenizer-differs"})
     assert name in report.problems[0].expected
+
+
+def test_values_that_were_never_rounded_cannot_claim_the_tolerance_of_rounding(
+    signal: Store,
+) -> None:
+    def edit(document: dict[str, Any]) -> None:
+        document["precision"] = {"max_error": "2^-1"}
+
+    as_someone_else(signal, edit, rows_of_signal(signal))
+    report = verify_artifact(signal, "bad", Depth())
+    assert (report.exit_code, kinds(report)) == (5, {"not-rounded"})
