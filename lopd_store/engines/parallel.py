@@ -14,11 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Final, Self, cast
+from typing import Any, BinaryIO, Final, cast
 
 from lopd_store.cores import usable_cores
-from lopd_store.engines.protocol import Floats, Sequences
+from lopd_store.engines.protocol import Floats, Scorer, Sequences
 from lopd_store.engines.wire import (
     Kind,
     decode_answers,
@@ -99,7 +98,7 @@ class _Worker:
             return "unknown: it still runs"
 
 
-class ParallelScorer:
+class ParallelScorer(Scorer):
     """A `Scorer` made of `workers` processes; `map` keeps all of them busy.
 
     GPUs, or a CPU's cores, are split evenly. Workers end with this process, however it ends.
@@ -179,17 +178,6 @@ class ParallelScorer:
         for worker in self._workers:
             worker.end()
         self._pool.shutdown(cancel_futures=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _submit(self, chunk: Sequences) -> Future[list[Floats]]:
         try:

@@ -127,14 +127,16 @@ class Engine(Protocol):
         """Free the model. Closing twice is allowed; using a closed engine raises EngineError."""
         ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 class Scorer(Engine, Protocol):

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from lopd_store.engines.answers import RawAnswer, checked
 from lopd_store.engines.protocol import (
     LOGPROBS_MODE,
     Floats,
+    Scorer,
     Sequences,
     refuse_unscorable,
     row,
@@ -89,7 +89,7 @@ class _Head:
         return chosen - total
 
 
-class TransformersScorer:
+class TransformersScorer(Scorer):
     """A `Scorer` over `AutoModelForCausalLM`, local safetensors only, no code from the model.
 
     Sequences are sorted by length, padded on the right and run under a token budget. No mask is
@@ -160,17 +160,6 @@ class TransformersScorer:
         self._model = self._head = None
         if self._device == "cuda":
             torch.cuda.empty_cache()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _facts(self) -> dict[str, Any]:
         settings = {

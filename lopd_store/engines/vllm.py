@@ -1,8 +1,7 @@
 """Scoring and sampling with vLLM, in this process, on a CPU or on GPUs."""
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +10,11 @@ import pyarrow as pa
 from lopd_store.documents.scoring import Sampling
 from lopd_store.engines.answers import RawAnswer, checked
 from lopd_store.engines.protocol import (
+    Engine,
     Floats,
+    Sampler,
     Samples,
+    Scorer,
     Sequences,
     refuse_unscorable,
     row,
@@ -37,7 +39,7 @@ COLDEST: Final = 0.01
 """vLLM raises any temperature between 0 and this to this without a word."""
 
 
-class _VllmEngine:
+class _VllmEngine(Engine):
     """One model in vLLM; what a scorer and a sampler share."""
 
     def __init__(self, options: VllmOptions, *, role: Role) -> None:
@@ -70,17 +72,6 @@ class _VllmEngine:
         if engine is not None:
             close_engine(engine)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _generate(self, prompts: list[list[int]], params: Any) -> list[Any]:
         """Run requests; an interrupted engine has half of them left and is not used again."""
         if self._engine is None or not self._usable:
@@ -98,7 +89,7 @@ class _VllmEngine:
         return outputs
 
 
-class VllmScorer(_VllmEngine):
+class VllmScorer(_VllmEngine, Scorer):
     """A `Scorer` over vLLM's prompt log-probs.
 
     On the V2 model runner of vLLM ≥ 0.31 (GPUs only) it asks for the response's ids alone, which
@@ -153,7 +144,7 @@ class VllmScorer(_VllmEngine):
         )
 
 
-class VllmSampler(_VllmEngine):
+class VllmSampler(_VllmEngine, Sampler):
     """A `Sampler` over vLLM; takes and raises what `VllmScorer` does, and needs a tokenizer."""
 
     def __init__(self, options: VllmOptions) -> None:

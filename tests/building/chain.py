@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import duckdb
 import numpy as np
@@ -54,7 +53,7 @@ def arithmetic(ids: list[int], first: int) -> Floats:
 
 
 @dataclass
-class Arithmetic:
+class Arithmetic(Scorer):
     """A `Scorer`. Counts what it is asked, and calls `before` before each answer."""
 
     vocab_size: int = 320
@@ -79,17 +78,6 @@ class Arithmetic:
 
     def close(self) -> None:
         self.closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True, kw_only=True)
