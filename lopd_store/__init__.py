@@ -34,13 +34,23 @@ from lopd_store.errors import (
 from lopd_store.generate import generate
 from lopd_store.identity.model import Fingerprint, fingerprint
 from lopd_store.inputs.prompts import prompts_from_file
-from lopd_store.inputs.rollouts import rollouts_from_file, rollouts_from_store
+from lopd_store.inputs.rollouts import (
+    open_rollouts,
+    rollouts_from_file,
+    rollouts_from_store,
+)
 from lopd_store.inputs.text import ModelRenderer
 from lopd_store.rows.precision import Precision
 from lopd_store.stamping import read_stamp, write_stamp
 from lopd_store.store import Store
 from lopd_store.verify.report import Report
-from lopd_store.verify.target import Depth, verify_artifact, verify_file, verify_store
+from lopd_store.verify.target import (
+    Depth,
+    verify_artifact,
+    verify_file,
+    verify_store,
+    verify_target,
+)
 
 __all__ = [
     "Artifact",
@@ -73,6 +83,7 @@ __all__ = [
     "fingerprint",
     "generate",
     "load",
+    "open_rollouts",
     "prompts_from_file",
     "read_stamp",
     "rollouts_from_file",
@@ -80,5 +91,6 @@ __all__ = [
     "verify_artifact",
     "verify_file",
     "verify_store",
+    "verify_target",
     "write_stamp",
 ]

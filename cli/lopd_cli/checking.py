@@ -13,12 +13,12 @@ from lopd_cli.options import (
 )
 from lopd_cli.output import as_json, echo, print_json
 from lopd_store.artifacts import load
-from lopd_store.errors import IntegrityError, UsageError
+from lopd_store.errors import IntegrityError
 from lopd_store.identity.model import fingerprint as fingerprint_of
 from lopd_store.stamping import write_stamp
 from lopd_store.store import Store
 from lopd_store.verify.report import Report
-from lopd_store.verify.target import Depth, verify_artifact, verify_file, verify_store
+from lopd_store.verify.target import Depth, verify_target
 
 DEPTHS = {1: "integrity", 2: "identity", 3: "behaviour"}
 
@@ -51,31 +51,13 @@ def verify(
     Depth 1 checks every byte and value; --teacher adds depth 2, who scored it; --rescore adds
     depth 3, whether that teacher gives these numbers.
     """
-    path = Path(target)
     depth = Depth(
         teacher=fingerprint_of(teacher, cache=_cache(root)) if teacher else None,
         rescore=rescore,
         engine=engine_of(given, engine=engine),
     )
-    if _exists(path) and path.is_file():
-        report = verify_file(path, depth)
-    elif _exists(path / "oci-layout"):
-        if depth.teacher is not None:
-            raise UsageError(
-                f"{target} is a whole store: to compare with a teacher, name one artifact of it,"
-                f" as in: verify REF --store {target} --teacher {teacher}"
-            )
-        report = verify_store(Store.open(path))
-    else:
-        report = verify_artifact(open_store(root), target, depth)
+    report = verify_target(target, root=root.expanduser(), depth=depth)
     _print_report(report, json_wanted=json_wanted)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # too long for a file's name
-        return False
 
 
 def _cache(root: Path) -> Path | None:

@@ -22,13 +22,10 @@ from lopd_store.errors import FormatError, UsageError
 from lopd_store.generate import generate as generate_rows
 from lopd_store.identity.model import Fingerprint
 from lopd_store.identity.model import fingerprint as fingerprint_of
-from lopd_store.inputs.files import JSONL_SUFFIXES
 from lopd_store.inputs.prompts import prompts_from_file
-from lopd_store.inputs.rollouts import rollouts_from_file, rollouts_from_store
-from lopd_store.inputs.source import RowSource
+from lopd_store.inputs.rollouts import open_rollouts
 from lopd_store.inputs.text import ModelRenderer
 from lopd_store.rows.precision import Precision
-from lopd_store.store import Store
 
 
 @click.command()
@@ -159,7 +156,7 @@ def build(  # noqa: PLR0913, PLR0917 - one parameter an option
     options = job_of(given)
     precision = Precision.parse(max_error)
     scored_by = fingerprint_of(teacher, cache=store.fingerprints)
-    source = _rollouts(store, rollouts, scored_by)
+    source = open_rollouts(store, rollouts, _renderer(scored_by))
     with Bar() as progress:
         if source.retokenised:
             progress.say(
@@ -200,13 +197,6 @@ def _sampling(**given: Any) -> Sampling:
     if not 0 < float(sampling.top_p) <= 1:
         raise UsageError(f"top_p: expected a number in (0, 1], found {sampling.top_p}")
     return sampling
-
-
-def _rollouts(store: Store, name: str, teacher: Fingerprint) -> RowSource:
-    path = Path(name)
-    if path.suffix in (".parquet", *JSONL_SUFFIXES):
-        return rollouts_from_file(path, _renderer(teacher))
-    return rollouts_from_store(store, name)
 
 
 def _renderer(model: Fingerprint) -> ModelRenderer | None:

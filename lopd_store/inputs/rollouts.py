@@ -11,10 +11,21 @@ from lopd_store.documents.artifact import Lineage
 from lopd_store.documents.identity import Identity
 from lopd_store.errors import ConsistencyError, FormatError, UsageError
 from lopd_store.inputs.conform import conformed
-from lopd_store.inputs.files import read_file
+from lopd_store.inputs.files import JSONL_SUFFIXES, read_file
 from lopd_store.inputs.source import RowSource
 from lopd_store.inputs.text import Renderer, with_prompt_ids, with_response_ids
 from lopd_store.store import Store
+
+
+def open_rollouts(store: Store, name: str, renderer: Renderer | None) -> RowSource:
+    """The rollouts a person names: a file by its ending, else an artifact of the store.
+
+    Raises what `rollouts_from_file` and `rollouts_from_store` raise.
+    """
+    path = Path(name)
+    if path.suffix in (".parquet", *JSONL_SUFFIXES):
+        return rollouts_from_file(path, renderer)
+    return rollouts_from_store(store, name)
 
 
 def rollouts_from_store(store: Store, name: str) -> RowSource:

@@ -38,9 +38,36 @@ class Depth:
 
     def __post_init__(self) -> None:
         if self.rescore and self.teacher is None:
-            raise UsageError("re-scoring needs a teacher: name it with --teacher")
+            raise UsageError("expected a teacher to score rows again with, found none (--teacher)")
         if self.rescore < 0:
             raise UsageError(f"expected a number of rows to score again, found {self.rescore}")
+
+
+def verify_target(target: str, *, root: Path, depth: Depth) -> Report:
+    """Verify what a person names: a file, a store's folder, else an artifact of the one at `root`.
+
+    Raises:
+        NotFoundError: no such store, or nothing in it has the name.
+        UsageError: a whole store is to be compared with one teacher.
+    """
+    path = Path(target)
+    if _exists(path) and path.is_file():
+        return verify_file(path, depth)
+    if not _exists(path / "oci-layout"):
+        return verify_artifact(Store.open(root), target, depth)
+    if depth.teacher is not None:
+        raise UsageError(
+            f"{target} is a whole store: to compare with a teacher, name one artifact of it,"
+            f" as in: verify REF --store {target} --teacher MODEL"
+        )
+    return verify_store(Store.open(path))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long for a file's name
+        return False
 
 
 def verify_artifact(store: Store, name: str, depth: Depth) -> Report:
