@@ -99,10 +99,9 @@ class NoEngine(EngineOptions):
 
 def main() -> None:
     """Each figure in a process of its own; then the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser = figures.parser(__doc__)
     parser.add_argument("--scale", type=int, default=1, help="so many times the rollouts")
     parser.add_argument("--measure", nargs=3, metavar="WORD", help=argparse.SUPPRESS)
-    figures.add_arguments(parser)
     arguments = parser.parse_args()
     if arguments.measure:
         way, engine, path = arguments.measure

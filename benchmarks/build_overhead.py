@@ -133,12 +133,11 @@ class Opened(EngineOptions):
 
 def main() -> None:
     """Each case in a process of its own; then the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser = figures.parser(__doc__)
     parser.add_argument("--case", choices=CASES, action="append")
     parser.add_argument("--scale", type=int, default=1, help="so many times the rows")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--measure", type=Path, metavar="FILE", help=argparse.SUPPRESS)
-    figures.add_arguments(parser)
     arguments = parser.parse_args()
     cases = arguments.case or list(CASES)
     if arguments.measure:

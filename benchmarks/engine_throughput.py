@@ -1,6 +1,6 @@
 """What does scoring cost with each engine, next to the loop a user would write?
 
-    python benchmarks/engine_throughput.py --vocabulary 32000 --vocabulary 151936 --json
+    python benchmarks/engine_throughput.py [--vocabulary 32000 --vocabulary 151936]
 
 The same random sequences (half prompt, half response) go through, each in its own process:
 
@@ -22,14 +22,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypedDict
+from typing import Final, TypedDict
 
 import numpy as np
-import pyarrow as pa
 
-from benchmarks import machine, random_model
+from benchmarks import figures, random_model
+from benchmarks.list_column import list_column
 from lopd_store.engines import open_scorer
 from lopd_store.engines.protocol import Floats, Sequences
 
@@ -54,11 +54,7 @@ def make_sequences(count: int, length: int, vocabulary: int) -> Sequences:
     """`count` sequences of `length` uniform ids, half prompt and half response."""
     ids = np.random.default_rng(0).integers(0, vocabulary, (count, length), dtype=np.int32)
     half = length // 2
-
-    def column(part: Any) -> Any:
-        return pa.array(list(part), pa.list_(pa.int32()))
-
-    return Sequences(column(ids[:, :half]), column(ids[:, half:]))
+    return Sequences(list_column(ids[:, :half], half), list_column(ids[:, half:], length - half))
 
 
 def plain(model: str) -> Callable[[Sequences], list[Floats]]:
@@ -150,13 +146,12 @@ def _in_own_process(
 
 
 def main() -> None:
-    """Parse, measure, print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    """Each contender on each vocabulary in a process of its own; then the table."""
+    parser = figures.parser(__doc__)
     parser.add_argument("--vocabulary", type=int, action="append")
     parser.add_argument("--sequences", type=int, default=8)
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -165,20 +160,26 @@ def main() -> None:
         measure(options.contender, options.model, vocabularies[0], options)
         return
     results = [result for size in vocabularies for result in compare(size, options)]
-    if options.json:
-        print(json.dumps({"machine": machine.describe(), "results": results}, indent=2))
-        return
-    print(machine.sentence())
-    print("| vocabulary | engine | tok/s | response tok/s | tok/CPU s | MiB | open s | off, nats |")
-    print("|---|---|---|---|---|---|---|---|")
-    for found in results:
-        print(
-            f"| {found['vocabulary']:,} | {found['contender']} "
-            f"| {found['tokens_per_second']:,.0f} | {found['response_tokens_per_second']:,.0f} "
-            f"| {found['tokens_per_cpu_second']:,.0f} | {found['peak_mib']:,.0f} "
-            f"| {found['seconds_to_open']:.1f} "
-            f"| {found['largest_difference']:.1e} |"
-        )
+    work = {name: vars(options)[name] for name in ("sequences", "length", "rounds")}
+    found = work | {"results": results}
+    libraries = ("torch", "transformers", "vllm")
+    figures.show("engine_throughput", table(results), found, options, libraries=libraries)
+
+
+def table(results: Sequence[Result]) -> str:
+    """The figures as a Markdown table."""
+    lines = [
+        "| vocabulary | engine | tok/s | response tok/s | tok/CPU s | MiB | open s | off, nats |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {found['vocabulary']:,} | {found['contender']} "
+        f"| {found['tokens_per_second']:,.0f} | {found['response_tokens_per_second']:,.0f} "
+        f"| {found['tokens_per_cpu_second']:,.0f} | {found['peak_mib']:,.0f} "
+        f"| {found['seconds_to_open']:.1f} | {found['largest_difference']:.1e} |"
+        for found in results
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

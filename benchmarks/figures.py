@@ -15,21 +15,38 @@ Json: TypeAlias = dict[str, Any]
 _STATUS: Final = Path("/proc/self/status")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that every benchmark has."""
+def parser(doc: str) -> argparse.ArgumentParser:
+    """A parser with the question of a benchmark's docstring and the arguments that all have."""
+    parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the table there")
+    return parser
 
 
-def show(name: str, table: str, figures: Json, arguments: argparse.Namespace) -> None:
-    """Print a benchmark's table, and write what was asked for."""
+def show(
+    name: str,
+    table: str,
+    figures: Json,
+    arguments: argparse.Namespace,
+    *,
+    libraries: Sequence[str] = (),
+) -> None:
+    """Print a benchmark's table, and write what was asked for.
+
+    Args:
+        name: the benchmark's name, which is its file's.
+        table: Markdown.
+        figures: what the table was made of.
+        arguments: as `parser` understood them.
+        libraries: importable names, on whose versions the figures depend.
+    """
     load = f"load average {os.getloadavg()[0]:.1f}"  # of which the benchmark is 1 or 2
-    text = f"# {name}\n\n{machine.sentence()}; {load}.\n\n{table}\n"
+    text = f"# {name}\n\n{machine.sentence(libraries)}; {load}.\n\n{table}\n"
     print(text)
     if arguments.table:
         arguments.table.write_text(text, encoding="utf-8")
     if arguments.json:
-        kept = {"benchmark": name, "machine": machine.describe(), "figures": figures}
+        kept = {"benchmark": name, "machine": machine.describe(libraries), "figures": figures}
         arguments.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
 """Is naming a model as fast as hashing it? weights_digest against plain SHA-256, per core used.
 
-    python benchmarks/fingerprint.py --gib 1 --json
+    python benchmarks/fingerprint.py [--gib 1]
 
 Side by side in one run, over the same bytes of one checkpoint in the page cache:
 
@@ -14,33 +14,27 @@ core is bytes over process CPU time, so threads that spin count against it.
 Rounds are interleaved and the best of each is kept: noise of other processes only slows.
 """
 
-import argparse
 import hashlib
 import json
 import os
-import platform
 import struct
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypedDict
 
+from benchmarks import figures
 from lopd_store.identity.weights import weights_digest
 
 TENSOR_BYTES = 32 << 20  # about one projection of an 8B model
 SHARDS = 4
 ROUNDS = 5
-
-
-class Result(TypedDict):
-    """What is printed: rates in `unit` by case, and each as a share of the two bounds."""
-
-    machine: str
-    gib: float
-    rounds: int
-    unit: str
-    rates: dict[str, dict[str, float]]
+COLUMNS = {
+    "wall": "wall",
+    "per_core": "per core",
+    "of_sha256sum": "of sha256sum",
+    "of_cache": "of cache",
+}
 
 
 def write_checkpoint(folder: Path, data: memoryview, *, shards: int) -> None:
@@ -97,8 +91,12 @@ def measure(cases: dict[str, Callable[[], object]], size: int) -> dict[str, dict
     return best
 
 
-def run(gib: float) -> Result:
-    """Make the checkpoints, warm the page cache, measure."""
+def run(gib: float) -> figures.Json:
+    """Make the checkpoints, warm the page cache, measure.
+
+    Returns:
+        Rates in `unit` by case, and each as a share of the two bounds.
+    """
     size = int(gib * (1 << 30)) // 2 * 2
     data = memoryview(os.urandom(size))
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
@@ -124,30 +122,24 @@ def run(gib: float) -> Result:
         reference = rates[name]["per_core"]
         for rate in rates.values():
             rate[bound] = rate["per_core"] / reference
-    machine = f"{os.cpu_count()} cores {platform.machine()}"
-    return {"machine": machine, "gib": gib, "rounds": ROUNDS, "unit": "GB/s", "rates": rates}
+    return {"gib": gib, "rounds": ROUNDS, "unit": "GB/s", "rates": rates}
 
 
-def show(result: Result) -> None:
-    """Print a table for people."""
-    print(f"{result['machine']}, {result['gib']} GiB, best of {ROUNDS}, GB/s")
-    print(f"{'':<38}{'wall':>7}{'per core':>10}{'of sha256sum':>14}{'of cache':>10}")
-    for name, rate in result["rates"].items():
-        columns = (rate["wall"], rate["per_core"], rate["of_sha256sum"], rate["of_cache"])
-        print(f"{name:<38}{{:>7.2f}}{{:>10.2f}}{{:>14.2f}}{{:>10.2f}}".format(*columns))
+def table(found: figures.Json) -> str:
+    """The figures as a Markdown table and a line below it."""
+    lines = [f"| {found['unit']} | {' | '.join(COLUMNS.values())} |", "|---|---:|---:|---:|---:|"]
+    for name, rate in found["rates"].items():
+        lines.append(f"| {name} | {' | '.join(f'{rate[column]:.2f}' for column in COLUMNS)} |")
+    return "\n".join(lines) + f"\n\n{found['gib']} GiB, best of {found['rounds']} rounds."
 
 
 def main() -> None:
-    """Parse, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Make a checkpoint, name and hash it again and again, show the table."""
+    parser = figures.parser(__doc__)
     parser.add_argument("--gib", type=float, default=1.0, help="size of the checkpoint")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    options = parser.parse_args()
-    result = run(options.gib)
-    if options.json:
-        print(json.dumps(result, indent=1))
-    else:
-        show(result)
+    arguments = parser.parse_args()
+    found = run(arguments.gib)
+    figures.show("fingerprint", table(found), found, arguments)
 
 
 if __name__ == "__main__":

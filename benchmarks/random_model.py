@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from benchmarks.list_column import list_column
 
 
 def save(folder: Path, *, vocabulary: int, hidden: int, layers: int) -> Path:
@@ -60,8 +63,8 @@ def save_rollouts(
         count = min(4096, rows - start)
         lengths = random.integers(*response, count)
         columns: dict[str, Any] = {
-            "prompt_ids": _lists(random, np.full(count, prompt), vocabulary),
-            "response_ids": _lists(random, lengths, vocabulary),
+            "prompt_ids": list_column(_ids(random, count * prompt, vocabulary), prompt),
+            "response_ids": list_column(_ids(random, int(lengths.sum()), vocabulary), lengths),
             "answer": pa.array([f"answer {number}" for number in random.integers(0, 999, count)]),
         }
         batch = pa.record_batch(columns)
@@ -72,7 +75,5 @@ def save_rollouts(
     return path
 
 
-def _lists(random: np.random.Generator, lengths: Any, vocabulary: int) -> Any:
-    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    ids = random.integers(2, vocabulary, int(lengths.sum()), dtype=np.int32)
-    return pa.ListArray.from_arrays(pa.array(ends), pa.array(ids))
+def _ids(random: np.random.Generator, count: int, vocabulary: int) -> npt.NDArray[np.int32]:
+    return random.integers(2, vocabulary, count, dtype=np.int32)

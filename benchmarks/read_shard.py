@@ -2,11 +2,9 @@
 
 Rows are random: for speed only, never for size. Medians of runs taken in turn in one process.
 
-    python benchmarks/read_shard.py [--tokens 4000000] [--runs 7] [--json FILE]
+    python benchmarks/read_shard.py [--tokens 4000000] [--runs 7]
 """
 
-import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -16,10 +14,12 @@ from typing import Any, Final
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.machine import sentence
+from benchmarks import figures
+from benchmarks.list_column import list_column
 from lopd_store.digest import Digest
 from lopd_store.rows import check, sample_id
 from lopd_store.rows.content import ContentDigest
@@ -32,21 +32,18 @@ PROMPT, RESPONSE, BATCH = 100, 900, 256
 
 
 def main() -> None:
-    """Print the table; write it as JSON too when asked."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Measure each way in turn, show the table."""
+    parser = figures.parser(__doc__)
     parser.add_argument("--tokens", type=int, default=4_000_000, help="response tokens")
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         rates = measured(Path(name), arguments.tokens, arguments.runs)
-    print(f"pyarrow {pa.__version__}, DuckDB {duckdb.__version__}; {sentence()}\n")
-    print("| | Mtok/s |\n|---|---|")
-    for what, rate in rates.items():
-        print(f"| {what} | {rate:.1f} |")
-    if arguments.json:
-        report = {"machine": sentence(), "tokens": arguments.tokens, "million tokens/s": rates}
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    lines = ["| | Mtok/s |", "|---|---:|"]
+    lines += [f"| {what} | {rate:.1f} |" for what, rate in rates.items()]
+    found = {"tokens": arguments.tokens, "million tokens/s": rates}
+    libraries = ("pyarrow", "duckdb")
+    figures.show("read_shard", "\n".join(lines), found, arguments, libraries=libraries)
 
 
 def measured(folder: Path, tokens: int, runs: int) -> dict[str, float]:
@@ -99,8 +96,8 @@ def batches(tokens: int) -> Iterator[pa.RecordBatch]:
     """Rows of random ids and log-probs."""
     random = np.random.default_rng(0)
     for _ in range(max(1, tokens // (BATCH * RESPONSE))):
-        prompt = nested(random.integers(0, VOCABULARY, (BATCH, PROMPT), dtype=np.int32))
-        response = nested(random.integers(0, VOCABULARY, (BATCH, RESPONSE), dtype=np.int32))
+        prompt = list_column(_ids(random, PROMPT), PROMPT)
+        response = list_column(_ids(random, RESPONSE), RESPONSE)
         logprobs = -random.exponential(size=(2, BATCH, RESPONSE)).astype(np.float32)
         yield pa.record_batch(
             {
@@ -108,17 +105,15 @@ def batches(tokens: int) -> Iterator[pa.RecordBatch]:
                 "prompt_id": sample_id.prompt_ids_digests(prompt),
                 "prompt_ids": prompt,
                 "response_ids": response,
-                "teacher_logprobs": nested(logprobs[0]),
-                "rollout_logprobs": nested(logprobs[1]),
+                "teacher_logprobs": list_column(logprobs[0], RESPONSE),
+                "rollout_logprobs": list_column(logprobs[1], RESPONSE),
                 "finish_reason": pa.array(["stop"] * BATCH),
             }
         )
 
 
-def nested(matrix: Any) -> Any:
-    """A list column with one row for each row of the matrix."""
-    edges: Any = pa.array(np.arange(len(matrix) + 1, dtype=np.int32) * matrix.shape[1])
-    return pa.ListArray.from_arrays(edges, pa.array(matrix.reshape(-1)))
+def _ids(random: np.random.Generator, length: int) -> npt.NDArray[np.int32]:
+    return random.integers(0, VOCABULARY, (BATCH, length), dtype=np.int32)
 
 
 if __name__ == "__main__":

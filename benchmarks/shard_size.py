@@ -5,11 +5,9 @@ model is trained on the Python standard library's source and scores text it has 
 its natural output), then samples from its distribution sharpened until 59 % of the tokens have
 p > .99 (`sharp`: the shape of a reasoning model's own output).
 
-    python benchmarks/shard_size.py [--signal FILE.parquet] [--tokens 150000] [--json FILE]
+    python benchmarks/shard_size.py [--signal FILE.parquet] [--tokens 150000]
 """
 
-import argparse
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.machine import sentence
+from benchmarks import figures
+from benchmarks.list_column import list_column
 from benchmarks.small_model import Scored, output
 from lopd_store.rows import columns, flat, sample_id
 from lopd_store.rows.precision import Precision
@@ -33,22 +32,17 @@ Sizes = dict[str, float]
 
 
 def main() -> None:
-    """Print the table; write it as JSON too when asked."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Measure the rows given or made here, show a table for each kind."""
+    parser = figures.parser(__doc__)
     parser.add_argument("--signal", type=Path, help="a Parquet file with real log-probs")
     parser.add_argument("--tokens", type=int, default=150_000, help="tokens to score without it")
-    parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     given = arguments.signal
     data = {given.stem: columns.conform(pq.read_table(given), "signal")} if given else {}
     data |= {} if given else {name: rows(scored) for name, scored in output(arguments.tokens)}
     results = {name: measured(table) for name, table in data.items()}
-    print(f"pyarrow {pa.__version__}; {sentence()}\n")
-    for name, result in results.items():
-        print(markdown(name, result))
-    if arguments.json:
-        report = {"pyarrow": pa.__version__, "machine": sentence(), "results": results}
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    table = "\n\n".join(markdown(name, result) for name, result in results.items())
+    figures.show("shard_size", table, results, arguments, libraries=("pyarrow",))
 
 
 def rows(scored: Scored) -> pa.Table:
@@ -56,24 +50,18 @@ def rows(scored: Scored) -> pa.Table:
     count = len(scored.ids) // ROW
     ids = scored.ids[: count * ROW].reshape(count, ROW)
     logprobs = scored.logprobs[: count * ROW].reshape(count, ROW)[:, PROMPT:]
-    prompt, response = nested(ids[:, :PROMPT]), nested(ids[:, PROMPT:])
+    prompt = list_column(ids[:, :PROMPT], PROMPT)
+    response = list_column(ids[:, PROMPT:], ROW - PROMPT)
     return pa.table(
         {
             "sample_id": sample_id.sample_ids(prompt, response),
             "prompt_id": sample_id.prompt_ids_digests(prompt),
             "prompt_ids": prompt,
             "response_ids": response,
-            "teacher_logprobs": nested(logprobs),
+            "teacher_logprobs": list_column(logprobs, ROW - PROMPT),
             "finish_reason": pa.array(["length"] * count),
         }
     )
-
-
-def nested(matrix: npt.NDArray[Any]) -> flat.ListArray:
-    """A list column with one row for each row of the matrix."""
-    edges: Any = pa.array(np.arange(len(matrix) + 1, dtype=np.int32) * matrix.shape[1])
-    values: Any = pa.array(np.ascontiguousarray(matrix).reshape(-1))
-    return pa.ListArray.from_arrays(edges, values)
 
 
 def measured(table: pa.Table) -> dict[str, Any]:
@@ -143,13 +131,13 @@ def markdown(name: str, result: dict[str, Any]) -> str:
     """One table: columns down, writers across."""
     sizes: dict[str, Sizes] = result["bytes a token"]
     facts = ", ".join(f"{k} {v:.4g}" for k, v in result.items() if isinstance(v, float))
-    lines = [f"### `{name}`: {result['tokens']} response tokens", "", facts, ""]
-    lines += [f"| bytes per item | {' | '.join(sizes)} |", "|---|" + "---|" * len(sizes)]
+    lines = [f"## `{name}`: {result['tokens']} response tokens", "", facts, ""]
+    lines += [f"| bytes per item | {' | '.join(sizes)} |", "|---|" + "---:|" * len(sizes)]
     for column in sizes["lopd exact"]:
         lines.append(
             f"| {column} | " + " | ".join(f"{s[column]:.3f}" for s in sizes.values()) + " |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

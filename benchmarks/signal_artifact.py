@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from tokenizers import Tokenizer, models
 
+from benchmarks.list_column import list_column
 from lopd_store.building.complete import with_names
 from lopd_store.building.publish import Draft, store_artifact
 from lopd_store.digest import Digest
@@ -96,10 +97,10 @@ def _rows(random: Random) -> tuple[pa.RecordBatch, int]:
     teacher = np.minimum(policy + moved, -1e-6).astype(np.float32)
     finished = np.where(random.random(ROWS_A_BATCH) < 0.9, "stop", "length")
     columns: dict[str, Any] = {
-        "prompt_ids": _lists(_ids(random, int(prompts.sum())), prompts),
-        "response_ids": _lists(_ids(random, total), responses),
-        "teacher_logprobs": _lists(teacher, responses),
-        "rollout_logprobs": _lists(policy, responses),
+        "prompt_ids": list_column(_ids(random, int(prompts.sum())), prompts),
+        "response_ids": list_column(_ids(random, total), responses),
+        "teacher_logprobs": list_column(teacher, responses),
+        "rollout_logprobs": list_column(policy, responses),
         "finish_reason": pa.array(finished.tolist()),
     }
     return with_names(pa.record_batch(columns)), total
@@ -112,8 +113,3 @@ def _logprobs(random: Random, count: int) -> Numbers:
 
 def _ids(random: Random, count: int) -> Numbers:
     return (random.zipf(1.2, count) % VOCABULARY).astype(np.int32)
-
-
-def _lists(values: Numbers, lengths: Numbers) -> Any:
-    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(ends), pa.array(values))

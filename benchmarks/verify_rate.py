@@ -53,11 +53,10 @@ Buffers: TypeAlias = Sequence[npt.NDArray[np.uint8]]
 
 def main() -> None:
     """Make an artifact, verify it again and again, show the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser = figures.parser(__doc__)
     parser.add_argument("--tokens", type=int, default=TOKENS, help="response tokens")
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--verify", nargs=2, metavar=("ROOT", "ID"), help=argparse.SUPPRESS)
-    figures.add_arguments(parser)
     arguments = parser.parse_args()
     if arguments.verify:
         verify(Path(arguments.verify[0]), Digest.parse(arguments.verify[1]))
