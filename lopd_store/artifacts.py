@@ -1,6 +1,6 @@
 """An artifact of a store, loaded: its documents checked, its shards opened when asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lopd_store.digest import Digest
@@ -74,10 +74,21 @@ def load(store: Store, name: str) -> Artifact:
 
 def is_whole(store: Store, artifact: Digest) -> bool:
     """Whether a manifest and every blob it names are there in their sizes; shards are not read."""
+    return _every_blob(
+        store, artifact, lambda part: store.blobs.size(part.digest, expected=part.size)
+    )
+
+
+def is_intact(store: Store, artifact: Digest) -> bool:
+    """Whether a manifest and every blob it names are what their names say; all are read."""
+    return _every_blob(store, artifact, lambda part: store.blobs.check(part.digest, size=part.size))
+
+
+def _every_blob(store: Store, artifact: Digest, look: Callable[[Descriptor], object]) -> bool:
     try:
         manifest = Manifest.parse(store.blobs.get(artifact))
         for part in (manifest.config, *manifest.layers):
-            store.blobs.size(part.digest, expected=part.size)
+            look(part)
     except (FormatError, IntegrityError, NotFoundError):
         return False
     return True

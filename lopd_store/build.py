@@ -27,7 +27,7 @@ from lopd_store.identity.compare import same_tokenizer
 from lopd_store.identity.model import Fingerprint
 from lopd_store.inputs.source import RowSource
 from lopd_store.rows import flat
-from lopd_store.rows.precision import Precision
+from lopd_store.rows.precision import EXACT, Precision
 from lopd_store.store import Store
 
 
@@ -37,9 +37,9 @@ def build(
     teacher: Fingerprint,
     *,
     ref: str,
-    precision: Precision,
-    engine: EngineOptions,
-    options: JobOptions,
+    precision: Precision = EXACT,
+    engine: EngineOptions | None = None,
+    options: JobOptions | None = None,
     progress: Progress | None = None,
 ) -> Built:
     """Score `rollouts` with `teacher` and make `ref` name the result.
@@ -54,6 +54,7 @@ def build(
         RefMovedError: somebody moved `ref` meanwhile; the artifact is stored all the same.
         StoreError: the disk is full or read-only; what was done is kept.
     """
+    engine, options = engine or EngineOptions(), options or JobOptions()
     progress = progress or Silence()
     goal = Goal.of(store, ref)
     check_tokenizers(rollouts, teacher)

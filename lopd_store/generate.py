@@ -38,8 +38,8 @@ def generate(  # noqa: PLR0913 - each is named at the call
     kind: str,
     ref: str,
     sampling: Sampling,
-    engine: EngineOptions,
-    options: JobOptions,
+    engine: EngineOptions | None = None,
+    options: JobOptions | None = None,
     progress: Progress | None = None,
 ) -> Built:
     """Sample `sampling.n` responses a prompt from `model` and make `ref` name the result.
@@ -57,6 +57,7 @@ def generate(  # noqa: PLR0913 - each is named at the call
         RefMovedError: somebody moved `ref` meanwhile; the artifact is stored all the same.
         StoreError: the disk is full or read-only; what was done is kept.
     """
+    engine, options = engine or EngineOptions(), options or JobOptions()
     progress = progress or Silence()
     if kind not in ROLE_OF_KIND:
         raise UsageError(f"expected kind sft or rollouts, found {kind!r}")

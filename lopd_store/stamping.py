@@ -55,9 +55,16 @@ def write_stamp(
 
     Raises:
         FormatError: documents that do not belong together, or a broken checkpoint.
-        UsageError: `folder` is a LoRA adapter, whose weights are not a whole model.
+        UsageError: `folder` is a LoRA adapter, whose weights are not a whole model; or a person
+            asserts what the trainer that made the checkpoint has stated already.
         StoreError: the file cannot be written.
     """
+    there = read_stamp(folder)
+    if how == "asserted" and there is not None and there.how == "made":
+        raise UsageError(
+            f"{folder}: expected no stamp of the trainer that made it, found one;"
+            f" remove {media.STAMP_FILE} to assert another"
+        )
     model = fingerprint(str(folder), cache=cache).model
     if model.adapter is not None:
         raise UsageError(f"{folder}: expected a whole model, found a LoRA adapter: merge it first")

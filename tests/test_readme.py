@@ -19,6 +19,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     save_model(folder / ".demo/teacher", seed=1)
     save_model(folder / ".demo/student", seed=2)
+    save_model(folder / ".demo/student-base", seed=3)
     prompts = [{"messages": [{"role": "user", "content": f"{n}+1="}]} for n in range(3)]
     lines = "\n".join(json.dumps(prompt) for prompt in prompts)
     (folder / ".demo/prompts.jsonl").write_text(lines)

@@ -243,3 +243,10 @@ def test_a_checkpoint_that_cannot_be_written_is_a_store_error(
     with pytest.raises(StoreError):
         write_stamp(checkpoint, how="made", base=None, cache=None, **sft)
     assert sorted(path.name for path in checkpoint.glob("*-*")) == []
+
+
+def test_nobody_asserts_over_what_the_trainer_stated(checkpoint: Path, sft: dict[str, Any]) -> None:
+    made = write_stamp(checkpoint, how="made", base=None, cache=None, **sft)
+    with pytest.raises(UsageError, match=r"remove lopd\.json"):
+        write_stamp(checkpoint, how="asserted", base=None, cache=None, **sft)
+    assert read_stamp(checkpoint) == made

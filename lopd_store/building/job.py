@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lopd_store.artifacts import is_whole
+from lopd_store.artifacts import is_intact, is_whole
 from lopd_store.building.plan import Plan
 from lopd_store.building.progress import Progress
 from lopd_store.building.spill import Spill
@@ -79,6 +79,7 @@ class Job:
         durable.make_folder(self.folder)
         name = "lock" if share == ALL else f"lock-{share.index}-of-{share.of}"
         with exclusive(self.folder / name, on_wait=lambda why: progress.say(f"waiting: {why}")):
+            self._forget_damaged()
             if self.result is None and not self._holds.exists():
                 self._hold_source()
             yield
@@ -90,6 +91,11 @@ class Job:
             if self.result is None:
                 self._hold_source()  # a crash may have cut the last line short
             yield
+
+    def _forget_damaged(self) -> None:
+        """A finished job whose artifact has rotted is done again: putting a blob mends it."""
+        if (found := self.result) is not None and not is_intact(self._store, found):
+            (self.folder / "done").unlink()
 
     def hold(self, blob: Digest) -> None:
         """Keep a blob from gc until a ref names the artifact; call it before the blob is put."""

@@ -38,7 +38,7 @@ def compare_teachers(expected: ModelIdentity, found: ModelIdentity) -> Verdict:
     A model that a person asserted to be the other (`asserted_same_as`) is the same teacher, and
     the note says that it was asserted.
     """
-    where = f"model, expected {_describe(expected)}, found {_describe(found)}"
+    where = f"model ({_describe(expected)} is named, {_describe(found)} is at hand)"
     pairs = (
         ("other-weights", "weights", expected.weights_digest, found.weights_digest),
         ("other-config", "config", expected.config_digest, found.config_digest),

@@ -23,7 +23,7 @@ def open_rollouts(store: Store, name: str, renderer: Renderer | None) -> RowSour
     Raises what `rollouts_from_file` and `rollouts_from_store` raise.
     """
     path = Path(name)
-    if path.suffix in (".parquet", *JSONL_SUFFIXES):
+    if path.suffix in (".parquet", *JSONL_SUFFIXES) or path.is_file():
         return rollouts_from_file(path, renderer)
     return rollouts_from_store(store, name)
 
@@ -68,7 +68,7 @@ def _one_identity(artifact: Artifact, name: str) -> Identity:
     return artifact.identities[0]
 
 
-def rollouts_from_file(path: Path, renderer: Renderer | None) -> RowSource:
+def rollouts_from_file(path: Path, renderer: Renderer | None = None) -> RowSource:
     """Rollouts from a Parquet or JSONL file.
 
     Rows hold `prompt_ids` and `response_ids`; with a renderer, `messages` or `prompt` and
@@ -82,7 +82,8 @@ def rollouts_from_file(path: Path, renderer: Renderer | None) -> RowSource:
     first = next(iter(read_file(path)), None)
     if first is None or not len(first):
         raise FormatError(f"{path}: expected at least one row, found none")
-    retokenised = "response_ids" not in first.schema.names
+    names = first.schema.names
+    retokenised = "response_ids" not in names and "response" in names
 
     def read() -> Iterator[pa.RecordBatch]:
         for batch in read_file(path):

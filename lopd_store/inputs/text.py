@@ -11,6 +11,7 @@ import pyarrow as pa
 from lopd_store.errors import EngineError, FormatError
 from lopd_store.identity.tokenizer import open_tokenizer
 from lopd_store.inputs.conform import with_problems
+from lopd_store.inputs.source import PROBLEM
 
 
 class Renderer(Protocol):
@@ -82,7 +83,7 @@ def with_prompt_ids(batch: pa.RecordBatch, renderer: Renderer | None) -> pa.Reco
     column = next((n for n in ("messages", "prompt") if n in names), None)
     if column is None or renderer is None:
         raise FormatError(
-            f"expected a column prompt_ids, messages or prompt, found {', '.join(names) or 'none'}"
+            f"expected a column prompt_ids, messages or prompt, found {_theirs(names)}"
         )
     render = _render_messages if column == "messages" else _render_prompt
     return _replace(batch, column, "prompt_ids", lambda value: render(renderer, value))
@@ -94,8 +95,16 @@ def with_response_ids(batch: pa.RecordBatch, renderer: Renderer | None) -> pa.Re
     if "response_ids" in names:
         return batch.drop_columns(["response"]) if "response" in names else batch
     if "response" not in names or renderer is None:
-        raise FormatError(f"expected a column response_ids or response, found {', '.join(names)}")
+        raise FormatError(
+            f"expected a column response_ids or response, found {_theirs(names)}"
+            " (a last turn of the assistant in messages is not taken for the response)"
+        )
     return _replace(batch, "response", "response_ids", renderer.response)
+
+
+def _theirs(names: Sequence[str]) -> str:
+    """The columns as the file has them, for messages."""
+    return ", ".join(name for name in names if name != PROBLEM) or "none"
 
 
 def _render_prompt(renderer: Renderer, text: str) -> list[int]:

@@ -27,6 +27,10 @@ class Precision:
 
     exponent: int | None
 
+    def __post_init__(self) -> None:
+        if self.exponent is not None and self.exponent not in range(1, 25):
+            raise UsageError(f"expected an exponent from 1 to 24, found {self.exponent!r}")
+
     @classmethod
     def parse(cls, text: str) -> "Precision":
         """Read `exact` or `2^-12`. Raises UsageError on anything else."""
@@ -72,3 +76,6 @@ class Precision:
         """`round` over a list<float32> column."""
         rounded = self.round(flat.lists(logprobs).values)
         return flat.lists_of(pa.array(rounded), like=logprobs)
+
+
+EXACT: Final = Precision(None)

@@ -65,7 +65,9 @@ class Store:
         self._sync = sync
 
     @classmethod
-    def open(cls, root: Path, *, create: bool = False, sync: durable.Sync = os.fsync) -> "Store":
+    def open(
+        cls, root: Path | str, *, create: bool = False, sync: durable.Sync = os.fsync
+    ) -> "Store":
         """Open the store at `root`.
 
         Args:
@@ -80,11 +82,14 @@ class Store:
             UsageError: `create`, but the folder has other things in it.
             StoreError: it cannot be made: disk full, read-only or not ours.
         """
-        store = cls(root, sync=sync)
+        store = cls(Path(root), sync=sync)
         store._refuse_links()
         if not store._has_layout():
             if not create:
-                raise NotFoundError(f"no store at {root}: expected a file {_LAYOUT_FILE} in it")
+                raise NotFoundError(
+                    f"no store at {root}: expected a file {_LAYOUT_FILE} in it; `generate` and"
+                    " `build` make one, --store or LOPD_STORE name another"
+                )
             store._create()
         return store
 

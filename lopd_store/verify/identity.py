@@ -17,7 +17,10 @@ def check_teacher(identities: Iterable[Identity], teacher: Fingerprint, report: 
     """
     for identity in identities:
         if identity.teacher is None:
-            raise UsageError(f"expected an artifact with a teacher, found kind {identity.kind}")
+            raise UsageError(
+                f"expected an artifact that names a teacher (kind signal or sft), found kind"
+                f" {identity.kind}"
+            )
         # What a publisher asserts to be the same would make any model the teacher.
         named = replace(identity.teacher, asserted_same_as=None)
         report.add(ConsistencyError, same_teacher(named, teacher.model))

@@ -67,4 +67,4 @@ def as_problem(error: LopdError, where: str) -> Problem:
     """An error that carries no problems as one; its kind is the error's class in words."""
     words = type(error).__name__.removesuffix("Error")
     kind = "".join(f"-{c.lower()}" if c.isupper() else c for c in words).lstrip("-")
-    return Problem(kind, where, "none of this", str(error))
+    return Problem(kind, where, "no error", str(error))

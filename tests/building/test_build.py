@@ -123,6 +123,21 @@ def test_a_finished_build_is_not_done_again(store: Store, teacher: Fingerprint) 
     assert store.refs.resolve("another/name") == first.artifact
 
 
+def test_a_finished_build_whose_blob_has_rotted_is_done_again_and_mended(
+    store: Store, teacher: Fingerprint
+) -> None:
+    first = build_signal(store, teacher)
+    assert first.artifact is not None
+    shard = store.blobs.path(load(store, "signal").shards[0].digest)
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.chmod(0o644)
+    shard.write_bytes(data)
+    assert store.fsck() != []
+    assert build_signal(store, teacher).artifact == first.artifact
+    assert store.fsck() == []
+
+
 def test_a_finished_build_holds_nothing(store: Store, teacher: Fingerprint) -> None:
     build_signal(store, teacher)
     build_signal(store, teacher)

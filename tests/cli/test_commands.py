@@ -117,7 +117,10 @@ def test_a_dry_run_says_tokens_bytes_and_time_and_writes_nothing(
     found = build(root, models["teacher"], "rollouts", "--dry-run", "--json").json
     assert found["rows"] == 60
     assert found["bytes"] > 0
-    assert set(found) == {"rows", "tokens", "chunks", "bytes", "seconds", "tokens_per_second"}
+    assert set(found) == {
+        "rows", "bad_rows", "tokens", "chunks", "bytes", "seconds", "tokens_per_second"
+    }  # fmt: skip
+    assert found["bad_rows"] == 0
     assert build(root, models["teacher"], "rollouts", "--dry-run").out.startswith("rows    60\n")
     after = sorted(path for path in root.rglob("*") if "fingerprints" not in str(path))
     assert after == before

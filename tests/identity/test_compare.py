@@ -45,7 +45,7 @@ def test_other_weights_are_another_teacher_and_both_sides_are_named() -> None:
     other = replace(MODEL, weights_digest=digest("a"), source=None)
     (problem,) = same_teacher(MODEL, other)
     assert problem.kind == "other-weights"
-    assert problem.where == f"model, expected org/teacher@{'c' * 12}, found a local folder"
+    assert problem.where == f"model (org/teacher@{'c' * 12} is named, a local folder is at hand)"
     assert (problem.expected, problem.found) == ("weights 111111111111", "weights aaaaaaaaaaaa")
 
 

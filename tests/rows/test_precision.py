@@ -1,5 +1,7 @@
 """The stated largest error holds for every float32 log-prob."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -92,3 +94,9 @@ def test_a_stray_is_a_value_that_rounding_would_change() -> None:
     values = np.array([-0.5, -0.25, -0.1, 0.0, -np.inf, np.nan], np.float32)
     assert Precision.parse("2^-2").strays(values).tolist() == [False, True, True, *[False] * 3]
     assert not Precision.parse("exact").strays(values).any()
+
+
+@pytest.mark.parametrize("exponent", [0, 25, "exact"], ids=str)
+def test_a_precision_outside_its_range_cannot_exist(exponent: Any) -> None:
+    with pytest.raises(UsageError, match="exponent from 1 to 24"):
+        Precision(exponent)

@@ -68,3 +68,7 @@ def test_the_store_knows_bytes_and_names_only() -> None:
                 words = [*node.module.split("."), *(name.name for name in node.names)]
                 ours |= {words[1]} if words[0] == "lopd_store" else set()
     assert ours == {"canonical", "digest", "documents", "errors", "store"}
+
+
+def test_a_store_may_be_named_by_text(store: Store) -> None:
+    assert Store.open(str(store.root)).root == store.root
