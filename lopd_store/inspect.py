@@ -1,12 +1,17 @@
 """What is in a store, as plain values to print: ls, show, log, diff."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from lopd_store.artifacts import Artifact, load
 from lopd_store.digest import Digest
+from lopd_store.documents import media
 from lopd_store.documents.identity import Identity
-from lopd_store.errors import FormatError, LopdError, NotFoundError
+from lopd_store.documents.manifest import Manifest
+from lopd_store.documents.noise import Noise
+from lopd_store.documents.skipped import parse_skipped
+from lopd_store.errors import FormatError, IntegrityError, LopdError, NotFoundError
+from lopd_store.identity.compare import same_teacher
 from lopd_store.rows.columns import LOGPROB_COLUMNS
 from lopd_store.store import Store
 
@@ -59,6 +64,7 @@ def show(store: Store, name: str) -> dict[str, Any]:
         "content_digest": str(document.content_digest),
         "teacher": models.get("teacher"),
         "policy": models.get("policy"),
+        "sft_teacher": sft_teacher(artifact.identities),
         "tokenizer": identity.tokenizer.to_json(),
         "sampling": identity.sampling.to_json() if identity.sampling else None,
         "scorings": {name: scoring.to_json() for name, scoring in identity.scorings.items()},
@@ -74,6 +80,67 @@ def show(store: Store, name: str) -> dict[str, Any]:
             for found in store.evidence(artifact.id)
         ],
     }
+
+
+def sft_teacher(identities: Sequence[Identity]) -> str | None:
+    """Whether the teacher that scored also wrote the SFT data of the policy, in one line.
+
+    None in kind sft, whose rows no student wrote. Without a teacher that scored, who wrote the
+    SFT data, as far as the stamp says.
+    """
+    answers = [_sft_teacher(identity) for identity in identities if identity.kind != "sft"]
+    return "; ".join(dict.fromkeys(answers)) or None
+
+
+def _sft_teacher(identity: Identity) -> str:
+    stamp = identity.policy_stamp
+    if stamp is None:
+        missing = "carries no stamp" if "policy" in identity.models else "is not known"
+        return f"unknown: the policy {missing}"
+    teachers, scored_by = stamp.sft_teachers, identity.teacher
+    named = ", ".join(teacher.weights_digest.short for teacher in teachers)
+    if scored_by is None:
+        return f"{named} (stamp {stamp.how})"
+    if any(same_teacher(teacher, scored_by) for teacher in teachers):
+        return f"ANOTHER: {named} (stamp {stamp.how})"
+    return f"same as the scoring teacher (stamp {stamp.how})"
+
+
+def skipped(store: Store, name: str) -> list[dict[str, Any]]:
+    """The rows of the source that an artifact left out: row, reason and detail.
+
+    Raises as `artifacts.load` does.
+    """
+    layer = load(store, name).manifest.skipped
+    if layer is None:
+        return []
+    data = store.blobs.get(layer.digest, size=layer.size)
+    return [row.to_json() for row in parse_skipped(data)]
+
+
+def noises(store: Store, name: str) -> list[Noise]:
+    """How far re-scored log-probs moved, as measured when the artifact was made.
+
+    Raises:
+        NotFoundError, IntegrityError, FormatError: evidence is missing, damaged or not valid.
+    """
+    manifests = [
+        Manifest.parse(store.blobs.get(found.digest, size=found.size))
+        for found in store.evidence(store.refs.resolve(name), media.NOISE_TYPE)
+    ]
+    return [
+        Noise.parse(store.blobs.get(layer.digest, size=layer.size))
+        for manifest in manifests
+        for layer in manifest.layers_of(media.NOISE)
+    ]
+
+
+def kind_of(store: Store, artifact: Digest) -> str | None:
+    """The kind that an artifact's manifest says; None where no manifest can be read."""
+    try:
+        return Manifest.parse(store.blobs.get(artifact)).kind
+    except (FormatError, IntegrityError, NotFoundError):
+        return None
 
 
 def _shards(artifact: Artifact) -> list[dict[str, Any]]:

@@ -1,8 +1,13 @@
 """Errors become exit codes and one message on stderr, in this one place."""
 
+import atexit
 import os
+import signal
 import sys
-from typing import Any
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Never
 
 import click
 
@@ -10,6 +15,30 @@ from lopd_cli.output import echo_lines
 from lopd_store.errors import LopdError
 
 INTERRUPTED = 130  # what shells give for Ctrl-C
+TERMINATED = 143  # what shells give for SIGTERM
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which schedulers send before they kill: stops as Ctrl-C does."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM raises Terminated within. Only the main thread may ask for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        # What libraries do at exit is not worth a traceback: Ctrl-C then ends it silently.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
+
+
+def _terminate(*_: object) -> Never:
+    raise Terminated
 
 
 class Commands(click.Group):
@@ -18,15 +47,16 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; exit with the error's own code if it raises one."""
         try:
-            return super().invoke(ctx)
+            with terminable():
+                return super().invoke(ctx)
         except LopdError as error:
             echo_lines(f"error: {error}")
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             click.echo(
                 "stopped: what was finished is kept; the same command again goes on", err=True
             )
-            ctx.exit(INTERRUPTED)
+            ctx.exit(TERMINATED if isinstance(stopped, Terminated) else INTERRUPTED)
         except BrokenPipeError:  # `lopd-store ls | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)

@@ -8,19 +8,37 @@ import click
 from lopd_cli.options import open_store, store_option
 from lopd_cli.output import as_json, print_json, size_text
 from lopd_store.artifacts import point
+from lopd_store.digest import Digest
+from lopd_store.errors import UsageError
+from lopd_store.inspect import kind_of
+from lopd_store.store import Store
 from lopd_store.store.gc import DAY
 
 
 @click.command()
 @click.argument("name")
 @click.argument("ref")
+@click.option("--force", is_flag=True, help="Even where REF names an artifact of another kind.")
 @store_option
-def tag(name: str, ref: str, root: Path) -> None:
+def tag(name: str, ref: str, root: Path, force: bool) -> None:  # noqa: FBT001 - a flag
     """Make REF name the artifact that NAME (a ref or an id) names."""
     store = open_store(root)
     artifact = store.refs.resolve(name)
-    point(store, ref, artifact, expected=store.refs.get(ref))
-    click.echo(f"{ref} {artifact}")
+    before = store.refs.get(ref)
+    if before and not force:
+        _refuse_another_kind(store, ref, before.digest, artifact)
+    point(store, ref, artifact, expected=before)
+    was = f" (was {before.digest.short})" if before and before.digest != artifact else ""
+    click.echo(f"{ref} {artifact}{was}")
+
+
+def _refuse_another_kind(store: Store, ref: str, before: Digest, after: Digest) -> None:
+    kinds = kind_of(store, before), kind_of(store, after)
+    if None not in kinds and len(set(kinds)) > 1:
+        raise UsageError(
+            f"{ref}: expected another {kinds[0]}, as it names now ({before.short}), found"
+            f" {kinds[1]} {after.short}; --force if you mean it"
+        )
 
 
 @click.command()

@@ -1,12 +1,16 @@
 """Commands that look: ls, show, log, diff."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from lopd_cli.options import open_store, store_option
 from lopd_cli.output import as_json, echo, echo_lines, line, print_json, print_table, size_text
 from lopd_store import inspect
+from lopd_store.digest import Digest
+from lopd_store.documents.noise import Noise
 
 
 @click.command()
@@ -30,20 +34,93 @@ def ls(root: Path, json_wanted: bool) -> None:  # noqa: FBT001 - a flag
 
 @click.command()
 @click.argument("name", metavar="REF")
+@click.option("--skipped", is_flag=True, help="List the rows of the source that were left out.")
 @store_option
 @as_json
-def show(name: str, root: Path, json_wanted: bool) -> None:  # noqa: FBT001 - a flag
-    """Show all that an artifact says of itself."""
-    found = inspect.show(open_store(root), name)
+def show(
+    name: str,
+    root: Path,
+    skipped: bool,  # noqa: FBT001 - a flag
+    json_wanted: bool,  # noqa: FBT001 - a flag
+) -> None:
+    """Show what an artifact says of itself; with --json, all of it."""
+    store = open_store(root)
+    if skipped:
+        rows = inspect.skipped(store, name)
+        print_json(rows) if json_wanted else print_table(rows, ("row", "reason", "detail"))
+        return
+    found = inspect.show(store, name)
     if json_wanted:
         print_json(found)
         return
-    for key, value in found.items():
-        if key == "shards":
-            click.echo("shards:")
-            print_table(value, ("digest", "rows", "tokens", "bytes"))
-        elif value not in (None, [], {}):
-            echo(f"{key}: {line(value)}")
+    facts = {name: text for name, text in _facts(found, inspect.noises(store, found["id"])) if text}
+    width = max(map(len, facts))
+    for label, text in facts.items():
+        echo(f"{label:<{width}}  {text}")
+    shards = [shard | {"digest": _short(shard["digest"])} for shard in found["shards"]]
+    print_table(shards, ("digest", "rows", "tokens", "bytes", "path"))
+
+
+def _facts(found: Mapping[str, Any], noises: Sequence[Noise]) -> Iterator[tuple[str, str]]:
+    """What `show` prints: a label and a line; an empty line is left out."""
+    yield "id", found["id"]
+    yield "refs", ", ".join(found["refs"])
+    yield "kind", found["kind"]
+    for count in ("rows", "tokens", "prompt_tokens", "duplicates"):
+        yield count.replace("_", " "), f"{found[count]:,}"
+    yield "skipped", ", ".join(f"{n:,} {reason}" for reason, n in found["skipped"].items()) or "0"
+    yield "teacher", _model(found["teacher"])
+    yield "policy", _model(found["policy"])
+    yield "sft teacher", found["sft_teacher"] or ""
+    for name, scoring in found["scorings"].items():
+        yield f"{name} engine", _engine(scoring)
+    yield (
+        "sampling",
+        ", ".join(f"{key} {value}" for key, value in (found["sampling"] or {}).items()),
+    )
+    exact = found["precision"] == "exact"
+    yield "precision", "exact" if exact else f"within {found['precision']} nats"
+    yield "tokenizer", _short(found["tokenizer"]["core_digest"])
+    yield "imported", _imported(found["imported"])
+    yield "lineage", ", ".join(f"{x['kind']} {_short(x['digest'])}" for x in found["lineage"])
+    for noise in noises:
+        yield (
+            f"{noise.scoring} noise",
+            f"largest {noise.max_abs}, bound {noise.bound} nats, {noise.rows} rows scored twice",
+        )
+    yield "content", found["content_digest"]
+    yield "columns", ", ".join(f"{column['name']} {column['type']}" for column in found["columns"])
+
+
+def _short(digest: str) -> str:
+    return Digest(digest).short
+
+
+def _model(model: Mapping[str, Any] | None) -> str:
+    if model is None:
+        return ""
+    source = model.get("source")
+    named = f"{source['repo']}@{source['commit'][:12]}, " if source else ""
+    adapter = f", adapter {_short(model['adapter']['digest'])}" if "adapter" in model else ""
+    return f"{named}weights {_short(model['weights_digest'])}{adapter}"
+
+
+def _engine(scoring: Mapping[str, Any]) -> str:
+    engine, quantization = scoring["engine"], scoring["quantization"]
+    return " ".join(
+        [
+            *(engine, scoring["versions"].get(engine, ""), scoring["dtype"]),
+            *([quantization] if quantization != "none" else []),
+            *("on", scoring["device"]),
+        ]
+    )
+
+
+def _imported(imported: Mapping[str, Any] | None) -> str:
+    if imported is None:
+        return ""
+    made = "retokenised: ids were made from text" if imported["retokenised"] else "ids of the file"
+    return f"file {_short(imported['digest'])}, {made}"
 
 
 @click.command()
@@ -56,7 +133,12 @@ def log(ref: str, root: Path, json_wanted: bool) -> None:  # noqa: FBT001 - a fl
     if json_wanted:
         print_json(entries)
     else:
-        print_table(entries, ("time", "from", "to", "message"))
+        messages = ("message",) if any(entry["message"] for entry in entries) else ()
+        shown = [
+            entry | {end: entry[end] and _short(entry[end]) for end in ("from", "to")}
+            for entry in entries
+        ]
+        print_table(shown, ("time", "from", "to", *messages))
 
 
 @click.command()
@@ -77,6 +159,9 @@ def diff(left: str, right: str, root: Path, json_wanted: bool) -> None:  # noqa:
         f"samples: {rows['common']:,} common, {rows['only_left']:,} only in A,"
         f" {rows['only_right']:,} only in B"
     )
+    if not rows["common"]:
+        click.echo("no sample in common: no numbers to compare")
+        return
     for column, numbers in found["columns"].items():
         click.echo(
             f"{column}: {numbers['differing']:,} of {numbers['tokens']:,} tokens differ,"

@@ -13,7 +13,7 @@ from lopd_cli.options import (
     open_store,
     store_option,
 )
-from lopd_cli.output import Bar, as_json, print_json, size_text
+from lopd_cli.output import Bar, as_json, echo, print_json, size_text
 from lopd_store.build import build as build_signal
 from lopd_store.build import dry_run as estimate
 from lopd_store.building.outcome import Built
@@ -91,6 +91,7 @@ def generate(  # noqa: PLR0913, PLR0917 - one parameter an option
     )
     with Bar() as progress:
         source = fingerprint_of(model, cache=store.fingerprints)
+        progress.say(f"loading {model}")
         built = generate_rows(
             store,
             prompts_from_file(prompts, _renderer(source)),
@@ -163,6 +164,12 @@ def build(  # noqa: PLR0913, PLR0917 - one parameter an option
                 f"WARNING: {rollouts} has text, not token ids: the ids are made here and may not"
                 " be those that were sampled; the artifact records it (imported.retokenised)"
             )
+        if source.identity and source.identity.kind == "sft":
+            progress.say(
+                f"{rollouts} is a teacher's own data (kind sft); it is scored as rollouts of that"
+                " teacher, not of a student trained on it"
+            )
+        progress.say(f"loading {teacher}")
         if dry_run:
             _print_estimate(
                 estimate(
@@ -215,8 +222,9 @@ def _print_built(ref: str, built: Built, *, json_wanted: bool) -> None:
                 f"{built.duplicates:,} rows repeat an earlier sample; they are kept", err=True
             )
         if built.skipped:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in built.skipped.items())
-            click.echo(f"skipped rows, listed in the artifact: {reasons}", err=True)
+            count = sum(built.skipped.values())
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in built.skipped.items())
+            echo(f"{count:,} rows skipped ({reasons}): lopd-store show {ref} --skipped", err=True)
 
 
 def _print_estimate(found: dict[str, int], *, json_wanted: bool) -> None:

@@ -1,7 +1,9 @@
 """Each command: what it prints, its JSON, its exit code. Engines are arithmetic here."""
 
 import json
+import os
 import shutil
+import signal as signals
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,21 @@ import click
 import pytest
 
 from lopd_cli.store import main
+from lopd_store.artifacts import load
 from lopd_store.building.options import EngineOptions
 from lopd_store.documents.identity import Identity
+from lopd_store.documents.stamp import Stamp
 from lopd_store.errors import EngineError
-from lopd_store.identity.model import Fingerprint
+from lopd_store.identity.model import Fingerprint, fingerprint
 from lopd_store.store import Store
-from tests.building.chain import Arithmetic, identity_of, publish, random_rows, rows_of
+from tests.building.chain import (
+    Arithmetic,
+    identity_of,
+    publish,
+    publish_rollouts,
+    random_rows,
+    rows_of,
+)
 from tests.cli.runner import run
 
 COMMANDS = sorted(main.commands.items())
@@ -101,6 +112,22 @@ def test_ctrl_c_says_that_nothing_is_lost(
     assert "the same command again goes on" in said.err
 
 
+def test_a_schedulers_sigterm_stops_as_ctrl_c_does(
+    root: Path, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(Arithmetic):
+        def score(self, sequences: Any) -> Any:
+            os.kill(os.getpid(), signals.SIGTERM)
+            return super().score(sequences)
+
+    before = signals.getsignal(signals.SIGTERM)
+    monkeypatch.setattr(EngineOptions, "scorer", lambda *_: Stopped())
+    said = build(root, models["teacher"])
+    assert said.code == 143
+    assert "stopped: what was finished is kept; the same command again goes on" in said.err
+    assert signals.getsignal(signals.SIGTERM) == before
+
+
 @pytest.mark.usefixtures("arithmetic")
 def test_parts_say_what_is_left(root: Path, models: dict[str, Path]) -> None:
     said = build(root, models["teacher"], "rollouts", "--shard", "1/2")
@@ -137,7 +164,13 @@ def test_skipped_rows_are_said_and_with_fail_named(tmp_path: Path, models: dict[
     assert "row 1: empty-response: expected a usable row, found" in said.err
     said = build(tmp_path / "s", models["teacher"], path)
     assert said.code == 0
-    assert "skipped rows, listed in the artifact: 1 empty-response" in said.err
+    assert "1 rows skipped (1 empty-response): lopd-store show signal --skipped" in said.err
+    where = ("--store", tmp_path / "s")
+    (left_out,) = run("show", "signal", "--skipped", "--json", *where).json
+    assert (left_out["row"], left_out["reason"]) == (1, "empty-response")
+    heading, listed = run("show", "signal", "--skipped", *where).out.splitlines()
+    assert heading.split() == ["row", "reason", "detail"]
+    assert listed.split()[:2] == ["1", "empty-response"]
     assert "1 rows repeat an earlier sample; they are kept" in said.err
     shown = run("show", "signal", "--json", "--store", tmp_path / "s").json
     assert shown["skipped"] == {"empty-response": 1}
@@ -298,14 +331,98 @@ def test_ls_show_log_and_diff_print_what_is_there(signal: Store) -> None:
     assert shown["lineage"] == [
         {"kind": "rollouts", "digest": str(signal.refs.resolve("rollouts"))}
     ]
-    assert "content_digest: " in run("show", "signal", *where).out
     (entry,) = run("log", "signal", "--json", *where).json
     assert shown["id"] in json.dumps(entry)
-    assert run("log", "signal", *where).code == 0
+    heading, moved = run("log", "signal", *where).out.splitlines()
+    assert heading.split() == ["time", "from", "to"]
+    assert moved.split()[1:] == ["-", shown["id"][7:19]]
     same = run("diff", "signal", "signal", "--json", *where).json
     assert (same["same"], same["rows"]["common"]) == (True, 60)
     different = run("diff", "rollouts", "signal", *where)
     assert "60 common, 0 only in A, 0 only in B" in different.out
+
+
+def test_show_is_a_page_for_people(signal: Store, teacher: Fingerprint) -> None:
+    shown = run("show", "signal", "--store", signal.root).out.splitlines()
+    facts = {line[:16].strip(): line[16:].strip() for line in shown}
+    assert facts["id"] == str(signal.refs.resolve("signal"))
+    assert facts["kind"] == "signal"
+    assert facts["rows"] == "60"
+    assert facts["teacher"] == f"weights {teacher.model.weights_digest.short}"
+    assert facts["sft teacher"] == "unknown: the policy carries no stamp"
+    assert facts["lineage"] == f"rollouts {signal.refs.resolve('rollouts').short}"
+    assert "bound" in facts["teacher noise"]
+    assert len(shown) < 30
+    assert not any("{" in line for line in shown)
+    assert run("show", "rollouts", "--skipped", "--store", signal.root, "--json").json == []
+
+
+@pytest.mark.usefixtures("arithmetic")
+@pytest.mark.parametrize("wrote", ["teacher", "student"])
+def test_show_says_whether_the_scoring_teacher_wrote_the_sft_data(
+    tmp_path: Path, models: dict[str, Path], student: Fingerprint, wrote: str
+) -> None:
+    store = Store.open(tmp_path / "s", create=True)
+    author = fingerprint(str(models[wrote]))
+    assert author.tokenizer_blob is not None
+    sft = identity_of("sft", author)
+    publish(store, "sft", sft, [random_rows(5)], tokenizer_blob=author.tokenizer_blob)
+    artifact = load(store, "sft")
+    stamp = Stamp.of(
+        how="asserted",
+        weights_digest=student.model.weights_digest,
+        config_digest=student.model.config_digest,
+        base=None,
+        manifest=artifact.manifest,
+        artifact=artifact.document,
+        identities=artifact.identities,
+    )
+    stamped = identity_of("rollouts", student, policy_stamp=stamp)
+    publish(store, "rollouts", stamped, [random_rows(5)], tokenizer_blob=author.tokenizer_blob)
+    assert build(store.root, models["teacher"]).code == 0
+    said = {
+        ref: run("show", ref, "--json", "--store", store.root).json["sft_teacher"]
+        for ref in ("sft", "rollouts", "signal")
+    }
+    named = author.model.weights_digest.short
+    assert said["sft"] is None
+    assert said["rollouts"] == f"{named} (stamp asserted)"
+    assert (
+        said["signal"]
+        == {
+            "teacher": "same as the scoring teacher (stamp asserted)",
+            "student": f"ANOTHER: {named} (stamp asserted)",
+        }[wrote]
+    )
+    assert said["signal"] in run("show", "signal", "--store", store.root).out
+    err = build(store.root, models["teacher"], "sft", "-o", "other").err
+    assert "sft is a teacher's own data (kind sft)" in err
+    assert f"loading {models['teacher']}" in err
+
+
+def test_artifacts_without_a_common_sample_have_no_numbers_to_compare(
+    store: Store, student: Fingerprint
+) -> None:
+    publish_rollouts(store, student, [random_rows(5, seed=9)], ref="others")
+    said = run("diff", "rollouts", "others", "--store", store.root)
+    assert said.code == 0
+    assert said.out.splitlines()[-1] == "no sample in common: no numbers to compare"
+
+
+def test_a_ref_says_what_it_named_and_keeps_its_kind_unless_forced(
+    signal: Store, student: Fingerprint
+) -> None:
+    where = ("--store", signal.root)
+    rollouts, scored = (signal.refs.resolve(name) for name in ("rollouts", "signal"))
+    publish_rollouts(signal, student, [random_rows(5, seed=9)], ref="others")
+    said = run("tag", "others", "rollouts", *where)
+    assert said.out == f"rollouts {signal.refs.resolve('others')} (was {rollouts.short})\n"
+    said = run("tag", "rollouts", "signal", *where)
+    assert said.code == 2
+    assert f"signal: expected another signal, as it names now ({scored.short})" in said.err
+    assert signal.refs.resolve("signal") == scored
+    assert run("tag", "rollouts", "signal", "--force", *where).code == 0
+    assert signal.refs.resolve("signal") == signal.refs.resolve("others")
 
 
 def test_tag_rm_and_gc_keep_a_store_in_order(signal: Store) -> None:
@@ -354,8 +471,6 @@ def test_ls_names_an_artifact_that_cannot_be_read_and_lists_the_others(signal: S
 def test_a_damaged_shard_of_the_input_stops_a_build_before_it_is_read(
     store: Store, models: dict[str, Path], arithmetic: Arithmetic
 ) -> None:
-    from lopd_store.artifacts import load
-
     path = store.blobs.path(load(store, "rollouts").shards[0].digest)
     data = bytearray(path.read_bytes())
     data[500] ^= 4
