@@ -78,7 +78,7 @@ def test_a_model_without_tokenizer_is_compared_by_weights_and_says_so(
 
 
 def test_rollouts_have_no_teacher_to_compare(signal: Store, teacher: Fingerprint) -> None:
-    with pytest.raises(UsageError, match="that names a teacher .*, found kind roll"):
+    with pytest.raises(UsageError, match=r"that names a teacher .*, found kind roll"):
         verify_artifact(signal, "rollouts", Depth(teacher=teacher))
 
 
