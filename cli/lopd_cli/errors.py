@@ -7,12 +7,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, Never
 
 import click
 
 from lopd_cli.output import echo_lines
-from lopd_store.errors import LopdError
+from lopd_store.errors import LopdError, NotFoundError
+from lopd_store.store import Store
 
 INTERRUPTED = 130  # what shells give for Ctrl-C
 TERMINATED = 143  # what shells give for SIGTERM
@@ -60,3 +62,18 @@ class Commands(click.Group):
         except BrokenPipeError:  # `lopd-store ls | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
+
+
+@contextmanager
+def suggesting(store: Store, *names: str) -> Iterator[None]:
+    """A NotFoundError raised within also says which refs are spelled nearly like `names`."""
+    try:
+        yield
+    except NotFoundError as error:
+        refs = list(store.refs.list())
+        unknown = [name for name in names if name not in refs]
+        close = [ref for name in unknown for ref in get_close_matches(name, refs, n=1)]
+        if not close:
+            raise
+        meant = f"{error}; did you mean {' or '.join(close)}?"
+        raise NotFoundError(meant, problems=error.problems) from error

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from lopd_cli.errors import suggesting
 from lopd_cli.options import open_store, store_option
 from lopd_cli.output import as_json, print_json, size_text
 from lopd_store.artifacts import point
@@ -23,7 +24,8 @@ from lopd_store.store.gc import DAY
 def tag(name: str, ref: str, root: Path, force: bool) -> None:  # noqa: FBT001 - a flag
     """Make REF name the artifact that NAME (a ref or an id) names."""
     store = open_store(root)
-    artifact = store.refs.resolve(name)
+    with suggesting(store, name):
+        artifact = store.refs.resolve(name)
     before = store.refs.get(ref)
     if before and not force:
         _refuse_another_kind(store, ref, before.digest, artifact)
@@ -48,7 +50,8 @@ def rm(ref: str, root: Path) -> None:
     """Take REF away. Its blobs stay until gc."""
     store = open_store(root)
     found = store.refs.get(ref)
-    store.refs.remove(ref, expected=found.digest if found else None)
+    with suggesting(store, ref):
+        store.refs.remove(ref, expected=found.digest if found else None)
     click.echo(f"removed {ref}" + (f", which named {found.digest}" if found else ""))
 
 

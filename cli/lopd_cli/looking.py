@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from lopd_cli.errors import suggesting
 from lopd_cli.options import open_store, store_option
 from lopd_cli.output import as_json, echo, echo_lines, line, print_json, print_table, size_text
 from lopd_store import inspect
@@ -46,10 +47,12 @@ def show(
     """Show what an artifact says of itself; with --json, all of it."""
     store = open_store(root)
     if skipped:
-        rows = inspect.skipped(store, name)
+        with suggesting(store, name):
+            rows = inspect.skipped(store, name)
         print_json(rows) if json_wanted else print_table(rows, ("row", "reason", "detail"))
         return
-    found = inspect.show(store, name)
+    with suggesting(store, name):
+        found = inspect.show(store, name)
     if json_wanted:
         print_json(found)
         return
@@ -129,7 +132,9 @@ def _imported(imported: Mapping[str, Any] | None) -> str:
 @as_json
 def log(ref: str, root: Path, json_wanted: bool) -> None:  # noqa: FBT001 - a flag
     """Show how REF moved, newest first."""
-    entries = inspect.log(open_store(root), ref)
+    store = open_store(root)
+    with suggesting(store, ref):
+        entries = inspect.log(store, ref)
     if json_wanted:
         print_json(entries)
     else:
@@ -148,7 +153,9 @@ def log(ref: str, root: Path, json_wanted: bool) -> None:  # noqa: FBT001 - a fl
 @as_json
 def diff(left: str, right: str, root: Path, json_wanted: bool) -> None:  # noqa: FBT001 - a flag
     """Compare two artifacts: what made them, which samples they share, how far numbers differ."""
-    found = inspect.diff(open_store(root), left, right)
+    store = open_store(root)
+    with suggesting(store, left, right):
+        found = inspect.diff(store, left, right)
     if json_wanted:
         print_json(found)
         return

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from lopd_cli.errors import suggesting
 from lopd_cli.options import (
     engine_of,
     engine_options,
@@ -157,7 +158,8 @@ def build(  # noqa: PLR0913, PLR0917 - one parameter an option
     options = job_of(given)
     precision = Precision.parse(max_error)
     scored_by = fingerprint_of(teacher, cache=store.fingerprints)
-    source = open_rollouts(store, rollouts, _renderer(scored_by))
+    with suggesting(store, rollouts):
+        source = open_rollouts(store, rollouts, _renderer(scored_by))
     with Bar() as progress:
         if source.retokenised:
             progress.say(

@@ -14,15 +14,13 @@ from lopd_cli.store import main
 from lopd_store.artifacts import load
 from lopd_store.building.options import EngineOptions
 from lopd_store.documents.identity import Identity
-from lopd_store.documents.stamp import Stamp
 from lopd_store.errors import EngineError
-from lopd_store.identity.model import Fingerprint, fingerprint
+from lopd_store.identity.model import Fingerprint
 from lopd_store.store import Store
 from tests.building.chain import (
     Arithmetic,
     identity_of,
     publish,
-    publish_rollouts,
     random_rows,
     rows_of,
 )
@@ -316,129 +314,6 @@ def test_a_folder_that_is_no_store_is_not_found(tmp_path: Path, words: tuple[str
     assert "no store at" in said.err
 
 
-def test_ls_show_log_and_diff_print_what_is_there(signal: Store) -> None:
-    where = ("--store", signal.root)
-    listed = run("ls", *where).out.splitlines()
-    assert [line.split()[0] for line in listed] == ["ref", "rollouts", "signal"]
-    shown = run("show", "signal", "--json", *where).json
-    assert {
-        *("id", "kind", "rows", "tokens", "content_digest", "teacher", "tokenizer", "lineage"),
-        "shards",
-    } <= set(shown)
-    assert shown["teacher"]["weights_digest"].startswith("sha256:")
-    assert [shard["rows"] for shard in shown["shards"]] != []
-    assert sum(shard["tokens"] for shard in shown["shards"]) == shown["tokens"]
-    assert shown["lineage"] == [
-        {"kind": "rollouts", "digest": str(signal.refs.resolve("rollouts"))}
-    ]
-    (entry,) = run("log", "signal", "--json", *where).json
-    assert shown["id"] in json.dumps(entry)
-    heading, moved = run("log", "signal", *where).out.splitlines()
-    assert heading.split() == ["time", "from", "to"]
-    assert moved.split()[1:] == ["-", shown["id"][7:19]]
-    same = run("diff", "signal", "signal", "--json", *where).json
-    assert (same["same"], same["rows"]["common"]) == (True, 60)
-    different = run("diff", "rollouts", "signal", *where)
-    assert "60 common, 0 only in A, 0 only in B" in different.out
-
-
-def test_show_is_a_page_for_people(signal: Store, teacher: Fingerprint) -> None:
-    shown = run("show", "signal", "--store", signal.root).out.splitlines()
-    facts = {line[:16].strip(): line[16:].strip() for line in shown}
-    assert facts["id"] == str(signal.refs.resolve("signal"))
-    assert facts["kind"] == "signal"
-    assert facts["rows"] == "60"
-    assert facts["teacher"] == f"weights {teacher.model.weights_digest.short}"
-    assert facts["sft teacher"] == "unknown: the policy carries no stamp"
-    assert facts["lineage"] == f"rollouts {signal.refs.resolve('rollouts').short}"
-    assert "bound" in facts["teacher noise"]
-    assert len(shown) < 30
-    assert not any("{" in line for line in shown)
-    assert run("show", "rollouts", "--skipped", "--store", signal.root, "--json").json == []
-
-
-@pytest.mark.usefixtures("arithmetic")
-@pytest.mark.parametrize("wrote", ["teacher", "student"])
-def test_show_says_whether_the_scoring_teacher_wrote_the_sft_data(
-    tmp_path: Path, models: dict[str, Path], student: Fingerprint, wrote: str
-) -> None:
-    store = Store.open(tmp_path / "s", create=True)
-    author = fingerprint(str(models[wrote]))
-    assert author.tokenizer_blob is not None
-    sft = identity_of("sft", author)
-    publish(store, "sft", sft, [random_rows(5)], tokenizer_blob=author.tokenizer_blob)
-    artifact = load(store, "sft")
-    stamp = Stamp.of(
-        how="asserted",
-        weights_digest=student.model.weights_digest,
-        config_digest=student.model.config_digest,
-        base=None,
-        manifest=artifact.manifest,
-        artifact=artifact.document,
-        identities=artifact.identities,
-    )
-    stamped = identity_of("rollouts", student, policy_stamp=stamp)
-    publish(store, "rollouts", stamped, [random_rows(5)], tokenizer_blob=author.tokenizer_blob)
-    assert build(store.root, models["teacher"]).code == 0
-    said = {
-        ref: run("show", ref, "--json", "--store", store.root).json["sft_teacher"]
-        for ref in ("sft", "rollouts", "signal")
-    }
-    named = author.model.weights_digest.short
-    assert said["sft"] is None
-    assert said["rollouts"] == f"{named} (stamp asserted)"
-    assert (
-        said["signal"]
-        == {
-            "teacher": "same as the scoring teacher (stamp asserted)",
-            "student": f"ANOTHER: {named} (stamp asserted)",
-        }[wrote]
-    )
-    assert said["signal"] in run("show", "signal", "--store", store.root).out
-    err = build(store.root, models["teacher"], "sft", "-o", "other").err
-    assert "sft is a teacher's own data (kind sft)" in err
-    assert f"loading {models['teacher']}" in err
-
-
-def test_artifacts_without_a_common_sample_have_no_numbers_to_compare(
-    store: Store, student: Fingerprint
-) -> None:
-    publish_rollouts(store, student, [random_rows(5, seed=9)], ref="others")
-    said = run("diff", "rollouts", "others", "--store", store.root)
-    assert said.code == 0
-    assert said.out.splitlines()[-1] == "no sample in common: no numbers to compare"
-
-
-def test_a_ref_says_what_it_named_and_keeps_its_kind_unless_forced(
-    signal: Store, student: Fingerprint
-) -> None:
-    where = ("--store", signal.root)
-    rollouts, scored = (signal.refs.resolve(name) for name in ("rollouts", "signal"))
-    publish_rollouts(signal, student, [random_rows(5, seed=9)], ref="others")
-    said = run("tag", "others", "rollouts", *where)
-    assert said.out == f"rollouts {signal.refs.resolve('others')} (was {rollouts.short})\n"
-    said = run("tag", "rollouts", "signal", *where)
-    assert said.code == 2
-    assert f"signal: expected another signal, as it names now ({scored.short})" in said.err
-    assert signal.refs.resolve("signal") == scored
-    assert run("tag", "rollouts", "signal", "--force", *where).code == 0
-    assert signal.refs.resolve("signal") == signal.refs.resolve("others")
-
-
-def test_tag_rm_and_gc_keep_a_store_in_order(signal: Store) -> None:
-    where = ("--store", signal.root)
-    artifact = str(signal.refs.resolve("signal"))
-    assert run("tag", artifact[7:19], "math/v1", *where).out == f"math/v1 {artifact}\n"
-    assert run("rm", "signal", *where).code == 0
-    assert run("gc", "--grace", 0, "--json", *where).json["removed"] == []
-    assert run("rm", "math/v1", *where).code == 0
-    assert "would remove" in run("gc", "--grace", 0, "--dry-run", *where).out
-    assert signal.blobs.has(signal.refs.resolve(artifact))
-    removed = run("gc", "--grace", 0, "--json", *where).json["removed"]
-    assert artifact in removed
-    assert run("fsck", *where).code == 0
-
-
 def test_fingerprint_says_who_a_model_is(models: dict[str, Path], teacher: Fingerprint) -> None:
     found = run("fingerprint", models["teacher"], "--json", "--store", "/gone").json
     assert found["model"]["weights_digest"] == str(teacher.model.weights_digest)
@@ -458,14 +333,6 @@ def test_a_stamp_is_written_and_carried_into_rollouts_identity(
     stamp = json.loads((student / "lopd.json").read_text())
     assert (stamp["format"], stamp["how"]) == ("lopd.stamp.v1", "asserted")
     assert run("stamp", student, "--sft", "gone", "--store", store.root).code == 4
-
-
-def test_ls_names_an_artifact_that_cannot_be_read_and_lists_the_others(signal: Store) -> None:
-    signal.blobs.path(signal.refs.resolve("signal")).unlink()
-    said = run("ls", "--store", signal.root)
-    assert said.code == 0
-    assert "signal: no ref or artifact" in said.err
-    assert "rollouts" in said.out
 
 
 def test_a_damaged_shard_of_the_input_stops_a_build_before_it_is_read(
