@@ -68,14 +68,15 @@ def test_killed_then_stopped_then_run_again_a_build_comes_to_the_same_artifact(
     wait_for_chunks(killed, fresh, 2)
     killed.send_signal(signal.SIGKILL)
     assert finished(killed)[0] == -signal.SIGKILL
-    kept = len(list(fresh.glob(".lopd/builds/*/chunk-*.arrow")))
-    stopped = build(fresh, models["teacher"])
-    wait_for_chunks(stopped, fresh, kept + 2)
-    stopped.send_signal(signal.SIGINT)
-    code, out, err = finished(stopped)
-    assert (code, out) == (130, "")
-    assert "stopped: what was finished is kept" in err
-    assert "Traceback" not in err
+    for number, exit_code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        kept = len(list(fresh.glob(".lopd/builds/*/chunk-*.arrow")))
+        stopped = build(fresh, models["teacher"])
+        wait_for_chunks(stopped, fresh, kept + 2)
+        stopped.send_signal(number)
+        code, out, err = finished(stopped)
+        assert (code, out) == (exit_code, "")
+        assert "stopped: what was finished is kept" in err
+        assert "Traceback" not in err
     assert list(Store.open(fresh).refs.list()) == ["rollouts"]
     assert Store.open(fresh).fsck() == []
     code, out, err = finished(build(fresh, models["teacher"]))
