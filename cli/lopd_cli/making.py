@@ -220,20 +220,18 @@ def _print_built(ref: str, built: Built, *, json_wanted: bool) -> None:
     else:
         click.echo(f"{ref} {built.artifact}")
         if built.duplicates:
-            click.echo(
-                f"{built.duplicates:,} rows repeat an earlier sample; they are kept", err=True
-            )
+            click.echo(f"rows that repeat an earlier sample, kept: {built.duplicates:,}", err=True)
         if built.skipped:
             count = sum(built.skipped.values())
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in built.skipped.items())
-            echo(f"{count:,} rows skipped ({reasons}): lopd-store show {ref} --skipped", err=True)
+            echo(f"skipped {count:,} ({reasons}): lopd-store show {ref} --skipped", err=True)
 
 
 def _print_estimate(found: dict[str, int], *, json_wanted: bool) -> None:
     if json_wanted:
         print_json(found)
         return
-    click.echo(f"rows    {found['rows']:,}")
+    click.echo(f"rows    {found['rows']:,}, {found['bad_rows']:,} of them cannot be scored")
     click.echo(f"tokens  {found['tokens']:,} in {found['chunks']:,} chunks")
     click.echo(f"bytes   about {size_text(found['bytes'])}")
     click.echo(f"time    about {found['seconds']:,} s at {found['tokens_per_second']:,} tokens/s")

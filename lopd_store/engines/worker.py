@@ -30,7 +30,8 @@ WATCH_SECONDS: Final = 0.5
 
 def main() -> NoReturn:
     """Serve until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stop in (signal.SIGINT, signal.SIGTERM):  # the parent decides, and says so to everybody
+        signal.signal(stop, signal.SIG_IGN)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints, not to answers
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()

@@ -146,7 +146,9 @@ def test_a_dry_run_says_tokens_bytes_and_time_and_writes_nothing(
         "rows", "bad_rows", "tokens", "chunks", "bytes", "seconds", "tokens_per_second"
     }  # fmt: skip
     assert found["bad_rows"] == 0
-    assert build(root, models["teacher"], "rollouts", "--dry-run").out.startswith("rows    60\n")
+    assert build(root, models["teacher"], "rollouts", "--dry-run").out.startswith(
+        "rows    60, 0 of"
+    )
     after = sorted(path for path in root.rglob("*") if "fingerprints" not in str(path))
     assert after == before
 
@@ -162,14 +164,14 @@ def test_skipped_rows_are_said_and_with_fail_named(tmp_path: Path, models: dict[
     assert "row 1: empty-response: expected a usable row, found" in said.err
     said = build(tmp_path / "s", models["teacher"], path)
     assert said.code == 0
-    assert "1 rows skipped (1 empty-response): lopd-store show signal --skipped" in said.err
+    assert "skipped 1 (1 empty-response): lopd-store show signal --skipped" in said.err
     where = ("--store", tmp_path / "s")
     (left_out,) = run("show", "signal", "--skipped", "--json", *where).json
     assert (left_out["row"], left_out["reason"]) == (1, "empty-response")
     heading, listed = run("show", "signal", "--skipped", *where).out.splitlines()
     assert heading.split() == ["row", "reason", "detail"]
     assert listed.split()[:2] == ["1", "empty-response"]
-    assert "1 rows repeat an earlier sample; they are kept" in said.err
+    assert "rows that repeat an earlier sample, kept: 1" in said.err
     shown = run("show", "signal", "--json", "--store", tmp_path / "s").json
     assert shown["skipped"] == {"empty-response": 1}
     assert shown["duplicates"] == 1
