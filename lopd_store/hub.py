@@ -1,0 +1,85 @@
+"""The Hugging Face Hub through its own client: `org/name[@revision]` → a folder in its cache."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Literal
+
+from lopd_store.errors import NotFoundError, UsageError
+
+_NAME: Final = re.compile(
+    r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*)(@(?P<revision>[\w./-]+))?", re.ASCII
+)
+
+
+def is_name(name: str) -> bool:
+    """Whether the text reads as `org/name` or `org/name@revision`."""
+    return _NAME.fullmatch(name) is not None
+
+
+def download(
+    name: str,
+    *,
+    what: Literal["model", "dataset"],
+    patterns: Sequence[str],
+    ignore: Sequence[str] = (),
+) -> Path:
+    """The snapshot folder of a repository, with the files that match; what is cached is kept.
+
+    `HF_HUB_OFFLINE`, `HF_HOME`, `HF_ENDPOINT` and `HF_TOKEN` count as in huggingface_hub.
+
+    Args:
+        name: `org/name` or `org/name@revision`.
+        what: the type of repository.
+        patterns: files to have; `*` matches across folders too.
+        ignore: files not to have.
+
+    Raises:
+        UsageError: not a name that the Hub allows.
+        NotFoundError: no such repository, revision or cached copy, or no answer.
+    """
+    from huggingface_hub import snapshot_download
+
+    if not (found := _NAME.fullmatch(name)):
+        raise UsageError(f"expected org/name or org/name@revision, found {name!r}")
+    with _explained(name, found["repo"], what):
+        return Path(
+            snapshot_download(
+                found["repo"],
+                repo_type=what,
+                revision=found["revision"],
+                allow_patterns=list(patterns),
+                ignore_patterns=list(ignore),
+            )
+        )
+
+
+@contextmanager
+def _explained(name: str, repo: str, what: str) -> Iterator[None]:
+    """The client's errors as ours, each with what to do."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.HFValidationError as error:
+        raise UsageError(f"{name}: expected a name the Hub allows: {error}") from error
+    except errors.GatedRepoError as error:
+        raise NotFoundError(
+            f"{name}: the Hub wants you to accept its terms: open its page, then log in with"
+            " `hf auth login`"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise NotFoundError(f"{name}: the Hub has {repo} but no such revision") from error
+    except errors.RepositoryNotFoundError as error:
+        raise NotFoundError(
+            f"{name}: expected something here of that name or a {what} on the Hub, found neither;"
+            " a private one needs `hf auth login`"
+        ) from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        raise NotFoundError(
+            f"{name}: not in the local cache, and the Hub cannot be reached: unset HF_HUB_OFFLINE,"
+            " check the network, or name something that is here"
+        ) from error
+    except (errors.HfHubHTTPError, OSError) as error:
+        raise NotFoundError(f"{name}: the Hub did not answer: {error}") from error

@@ -1,0 +1,159 @@
+"""A signal by any name a person gives it: a ref, a shard, a folder of shards, a Hub dataset."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lopd_store import hub
+from lopd_store.artifacts import Artifact, load
+from lopd_store.digest import Digest
+from lopd_store.documents.identity import Identity
+from lopd_store.errors import DigestMismatchError, FormatError, NotFoundError, UsageError
+from lopd_store.identity.hub_cache import claimed_digest, source_of
+from lopd_store.shards.reader import Shard
+from lopd_store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """Rows to train on, or to check, and who made them.
+
+    Attributes:
+        name: as it was given, with the commit where it came from the Hub.
+        id: the artifact's id where a store holds it; None for shards without a manifest.
+        kind: `signal`, `sft` or `rollouts`.
+        identities: the different ones among the shards, in row order.
+        rows: rows in all shards.
+        tokens: their response tokens, where a manifest counts them.
+    """
+
+    name: str
+    id: Digest | None
+    kind: str
+    identities: tuple[Identity, ...]
+    rows: int
+    tokens: int | None
+    _open: Callable[[], Iterator[Shard]] = field(repr=False)
+
+    def open_shards(self) -> Iterator[Shard]:
+        """Each shard in row order; where its digest is known, its bytes are checked first.
+
+        Raises:
+            NotFoundError: a shard is no longer there.
+            IntegrityError: its bytes are not what its digest says.
+            FormatError: it is not a shard.
+        """
+        return self._open()
+
+
+def open_signal(name: str, *, root: Path | None) -> Signal:
+    """Open what a person names: a file, a folder, else a ref or id, else `org/dataset[@rev]`.
+
+    Artifacts of kind sft and rollouts open too: `kind` says which it is.
+
+    Args:
+        name: a Parquet file; a folder with Parquet files in it or below; a ref or an id in the
+            store; a dataset on the Hub, whose environment variables count (HF_HUB_OFFLINE, …).
+        root: the store's folder; None when there is none to look in.
+
+    Raises:
+        NotFoundError: nothing has that name, or an artifact's shard is missing.
+        UsageError: a whole store.
+        IntegrityError: a document of the artifact is not what its name says.
+        FormatError: a file that is not a shard, no shard at all, or shards of several kinds.
+    """
+    path = Path(name)
+    if _is(path, Path.is_file):
+        return _from_files(name, [path])
+    if _is(path, Path.is_dir):
+        if (path / "oci-layout").exists():
+            raise UsageError(f"{name} is a whole store: name one artifact of it (--store {name})")
+        if files := _shards_below(path):
+            return _from_files(name, files)
+    artifact = _in_store(name, root)
+    if artifact is not None:
+        return _from_store(name, artifact)
+    if hub.is_name(name):
+        return _from_hub(name)
+    raise NotFoundError(
+        f"expected a shard, a folder of *.parquet shards, an artifact"
+        f"{'' if root is None else f' of the store at {root}'} or org/dataset on the Hub,"
+        f" found nothing named {name!r}"
+    )
+
+
+def _is(path: Path, kind: Callable[[Path], bool]) -> bool:
+    try:
+        return kind(path)
+    except (OSError, ValueError):  # too long for a file's name, or a NUL in it
+        return False
+
+
+def _shards_below(folder: Path) -> list[Path]:
+    """The Parquet files in a folder and below, in the order of their paths."""
+    found = (path for path in folder.rglob("*.parquet") if path.is_file())
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _in_store(name: str, root: Path | None) -> Artifact | None:
+    """The artifact of that name; None where no store has it and the Hub may."""
+    if root is None:
+        return None
+    try:
+        store = Store.open(root)
+        store.refs.resolve(name)
+    except NotFoundError:
+        if hub.is_name(name):
+            return None
+        raise
+    return load(store, name)
+
+
+def _from_store(name: str, artifact: Artifact) -> Signal:
+    """An artifact, once every shard is there in its size: training must not stop at the last."""
+    for shard in artifact.shards:
+        artifact.store.blobs.size(shard.digest, expected=shard.size)
+    return Signal(
+        name=name,
+        id=artifact.id,
+        kind=artifact.document.kind,
+        identities=artifact.identities,
+        rows=artifact.document.rows,
+        tokens=artifact.document.tokens,
+        _open=artifact.open_shards,
+    )
+
+
+def _from_hub(name: str) -> Signal:
+    folder = hub.download(name, what="dataset", patterns=("*.parquet",))
+    files = _shards_below(folder)
+    if not files:
+        raise FormatError(f"{name}: expected *.parquet shards in the dataset, found none")
+    source = source_of(folder)
+    return _from_files(f"{name.partition('@')[0]}@{source.commit}" if source else name, files)
+
+
+def _from_files(name: str, files: Sequence[Path]) -> Signal:
+    """Shards that no manifest names: each says in its own footer who made it."""
+    shards = [Shard.open(path) for path in files]
+    kinds = sorted({shard.kind for shard in shards})
+    if len(kinds) > 1:
+        raise FormatError(f"{name}: expected shards of one kind, found {' and '.join(kinds)}")
+    documents = dict.fromkeys(shard.identity_bytes for shard in shards)
+    return Signal(
+        name=name,
+        id=None,
+        kind=kinds[0],
+        identities=tuple(Identity.parse(data, what=f"{name} footer") for data in documents),
+        rows=sum(shard.rows for shard in shards),
+        tokens=None,
+        _open=lambda: (_checked(path) for path in files),
+    )
+
+
+def _checked(path: Path) -> Shard:
+    """A shard again; in the Hub's cache a file's name is its digest, so it can be checked."""
+    expected = claimed_digest(path)
+    if expected is not None and (found := Digest.of_file(path)) != expected:
+        raise DigestMismatchError(where=str(path), expected=str(expected), found=str(found))
+    return Shard.open(path)
