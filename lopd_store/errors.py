@@ -39,6 +39,15 @@ class Problem:
     def __str__(self) -> str:
         return f"{self.where}: {self.kind}: expected {self.expected}, found {self.found}"
 
+    def to_json(self) -> dict[str, str]:
+        """The JSON object with these four fields."""
+        return {
+            "kind": self.kind,
+            "where": self.where,
+            "expected": self.expected,
+            "found": self.found,
+        }
+
 
 class LopdError(Exception):
     """Root of the tree: catch this to catch everything lopd raises on purpose."""

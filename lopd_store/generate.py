@@ -96,7 +96,8 @@ def _stamp_of(model: Fingerprint) -> Stamp | None:
 
 
 def _lineage(stamp: Stamp | None) -> tuple[Lineage, ...]:
-    return () if stamp is None else (Lineage(kind="sft", digest=stamp.sft_manifest_digest),)
+    sft = stamp.sft_manifest_digest if stamp else None
+    return () if sft is None else (Lineage(kind="sft", digest=sft),)
 
 
 def plan_of(

@@ -30,6 +30,7 @@ from lopd_store.documents.identity import (
 from lopd_store.documents.manifest import Descriptor, Manifest
 from lopd_store.documents.model import BaseModel
 from lopd_store.documents.noise import Noise
+from lopd_store.documents.opd_run import OpdRun, SignalUsed
 from lopd_store.documents.part import Part
 from lopd_store.documents.skipped import SkippedRow, encode_skipped, parse_skipped
 from lopd_store.documents.stamp import Stamp
@@ -48,11 +49,13 @@ __all__ = [
     "Manifest",
     "ModelIdentity",
     "Noise",
+    "OpdRun",
     "Part",
     "Prompts",
     "Sampling",
     "Scoring",
     "SignalColumn",
+    "SignalUsed",
     "SkippedRow",
     "SpecialIds",
     "Stamp",

@@ -143,6 +143,9 @@ class ModelIdentity(Part):
         return json_object(self.unknown, fields)
 
 
+_BASE_FIELDS = ("weights_digest", "config_digest", "source", "adapter_digest")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseModel(Part):
     """The model that a checkpoint was trained from.
@@ -151,6 +154,7 @@ class BaseModel(Part):
         weights_digest: over all tensors of the base.
         config_digest: over the config fields of the base that change outputs.
         source: where it came from, if it came from the Hub.
+        adapter_digest: of the LoRA adapter on it, if any; the weights are then those under it.
         unknown: fields of a later minor version, kept.
     """
 
@@ -159,6 +163,7 @@ class BaseModel(Part):
     weights_digest: Digest
     config_digest: Digest
     source: HubSource | None = None
+    adapter_digest: Digest | None = None
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -168,16 +173,19 @@ class BaseModel(Part):
             weights_digest=model.weights_digest,
             config_digest=model.config_digest,
             source=model.source,
+            adapter_digest=model.adapter.digest if model.adapter else None,
         )
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
         """Read a JSON object that has passed its schema."""
+        adapter = document.get("adapter_digest")
         return cls(
             weights_digest=Digest(document["weights_digest"]),
             config_digest=Digest(document["config_digest"]),
             source=HubSource.read(document["source"]) if "source" in document else None,
-            unknown=unknown_fields(document, ("weights_digest", "config_digest", "source")),
+            adapter_digest=Digest(adapter) if adapter is not None else None,
+            unknown=unknown_fields(document, _BASE_FIELDS),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -186,5 +194,6 @@ class BaseModel(Part):
             "weights_digest": str(self.weights_digest),
             "config_digest": str(self.config_digest),
             "source": self.source.to_json() if self.source else None,
+            "adapter_digest": str(self.adapter_digest) if self.adapter_digest else None,
         }
         return json_object(self.unknown, fields)

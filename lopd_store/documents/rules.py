@@ -61,7 +61,9 @@ def manifest(document: Mapping[str, Any]) -> list[Problem]:
 
 
 def stamp(document: Mapping[str, Any]) -> list[Problem]:
-    """Embedded documents are the ones whose digests the embedded manifest names."""
+    """Embedded documents are those whose digests the manifest names; no sft, no consistent run."""
+    if "sft" not in document:
+        return _first_run(document)
     sft = document["sft"]
     parts = [("/sft/manifest", manifest(sft["manifest"]))]
     parts.append(("/sft/artifact", artifact(sft["artifact"])))
@@ -184,6 +186,14 @@ def _noise_manifest(document: Mapping[str, Any]) -> list[Problem]:
         expected = f"the artifact's {media.OCI_MANIFEST}"
         found.append(Problem("wrong-subject", "/subject", expected, subject))
     return found
+
+
+def _first_run(document: Mapping[str, Any]) -> list[Problem]:
+    """Nothing can be consistent with sft data that nobody knows."""
+    if "inconsistent" in document["opd"][0]:
+        return []
+    expected = "the field 'inconsistent', as there is no sft"
+    return [Problem("missing-field", "/opd/0", expected, "none")]
 
 
 def _embedded(sft: Mapping[str, Any]) -> list[Problem]:

@@ -1,8 +1,8 @@
-"""The stamp: `lopd.json` beside a checkpoint's weights, saying which sft artifact taught it."""
+"""The stamp: `lopd.json` beside a checkpoint's weights, saying which data taught it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from lopd_store import canonical
 from lopd_store.digest import Digest
@@ -11,9 +11,12 @@ from lopd_store.documents.artifact import ArtifactDocument
 from lopd_store.documents.document import Document
 from lopd_store.documents.manifest import Manifest
 from lopd_store.documents.model import BaseModel, ModelIdentity
+from lopd_store.documents.opd_run import OpdRun
 from lopd_store.documents.part import json_object
 from lopd_store.documents.tokenizer import TokenizerIdentity
 from lopd_store.errors import ConsistencyError, Problem
+
+_One = TypeVar("_One")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,15 +25,17 @@ class Stamp(Document):
 
     Attributes:
         data: the canonical bytes.
-        how: `made` by the trainer that wrote the weights, or `asserted` by a person.
+        how: `made` by the trainer that did the sft, or `asserted` by a person.
         weights_digest: of the checkpoint that carries the stamp.
         config_digest: of the checkpoint that carries the stamp.
-        base: the model it was trained from, if known.
-        sft_manifest: the sft artifact's manifest.
-        sft_artifact: the sft artifact's document.
+        adapter_digest: of its LoRA adapter, if it is one; the weights are then those under it.
+        base: the model that the sft was done on, if known.
+        sft_manifest: the sft artifact's manifest; None when the sft data are not known.
+        sft_artifact: the sft artifact's document; None when they are not known.
         sft_identities: the canonical bytes of the sft artifact's identity documents.
         sft_teachers: the models that wrote the sft rows, each once.
         sft_tokenizers: the tokenizers of the sft rows, each once.
+        opd: the runs of on-policy distillation since, oldest first.
     """
 
     SCHEMA: ClassVar[str] = "stamp"
@@ -38,12 +43,14 @@ class Stamp(Document):
     how: str = field(compare=False)
     weights_digest: Digest = field(compare=False)
     config_digest: Digest = field(compare=False)
+    adapter_digest: Digest | None = field(compare=False)
     base: BaseModel | None = field(compare=False)
-    sft_manifest: Manifest = field(compare=False)
-    sft_artifact: ArtifactDocument = field(compare=False, repr=False)
+    sft_manifest: Manifest | None = field(compare=False)
+    sft_artifact: ArtifactDocument | None = field(compare=False, repr=False)
     sft_identities: tuple[bytes, ...] = field(compare=False, repr=False)
     sft_teachers: tuple[ModelIdentity, ...] = field(compare=False, repr=False)
     sft_tokenizers: tuple[TokenizerIdentity, ...] = field(compare=False, repr=False)
+    opd: tuple[OpdRun, ...] = field(compare=False, repr=False)
 
     @classmethod
     def of(
@@ -88,9 +95,31 @@ class Stamp(Document):
         return cls.from_json(json_object({}, fields))
 
     @classmethod
+    def after_opd(cls, start: Self | None, *, model: ModelIdentity, run: OpdRun) -> Self:
+        """The stamp of a checkpoint that `run` made: what `start` says of the sft, and the run.
+
+        Args:
+            start: the stamp of the checkpoint that the run started from, if it had one.
+            model: the checkpoint that came out.
+            run: the run.
+
+        Raises:
+            FormatError: a run that claims to be consistent with sft data that nobody knows.
+        """
+        history = start.json if start else {"format": media.STAMP_FORMAT, "how": "made"}
+        history.pop("adapter_digest", None)
+        fields = {
+            "weights_digest": str(model.weights_digest),
+            "config_digest": str(model.config_digest),
+            "adapter_digest": str(model.adapter.digest) if model.adapter else None,
+            "opd": [*history.get("opd", ()), run.to_json()],
+        }
+        return cls.from_json(json_object(history, fields))
+
+    @classmethod
     def _read(cls, data: bytes, document: Mapping[str, Any]) -> Self:
-        sft = document["sft"]
-        identities = sft["identities"]
+        sft, adapter = document.get("sft"), document.get("adapter_digest")
+        identities = sft["identities"] if sft else ()
         teachers = [ModelIdentity.read(identity["models"]["teacher"]) for identity in identities]
         tokenizers = [TokenizerIdentity.read(identity["tokenizer"]) for identity in identities]
         return cls(
@@ -98,38 +127,42 @@ class Stamp(Document):
             how=document["how"],
             weights_digest=Digest(document["weights_digest"]),
             config_digest=Digest(document["config_digest"]),
+            adapter_digest=Digest(adapter) if adapter is not None else None,
             base=BaseModel.read(document["base"]) if "base" in document else None,
-            sft_manifest=Manifest.from_json(sft["manifest"]),
-            sft_artifact=ArtifactDocument.from_json(sft["artifact"]),
+            sft_manifest=Manifest.from_json(sft["manifest"]) if sft else None,
+            sft_artifact=ArtifactDocument.from_json(sft["artifact"]) if sft else None,
             sft_identities=tuple(canonical.encode(identity) for identity in identities),
             sft_teachers=tuple(_each_teacher(teachers)),
             sft_tokenizers=tuple(_each_tokenizer(tokenizers)),
+            opd=tuple(OpdRun.read(run) for run in document.get("opd", ())),
         )
 
     @property
-    def sft_manifest_digest(self) -> Digest:
-        """The id of the sft artifact."""
-        return self.sft_manifest.digest
+    def sft_manifest_digest(self) -> Digest | None:
+        """The id of the sft artifact; None when the sft data are not known."""
+        return self.sft_manifest.digest if self.sft_manifest else None
 
     @property
     def sft_teacher(self) -> ModelIdentity:
-        """The one model that wrote the sft rows. Raises ConsistencyError when there are more."""
-        if len(self.sft_teachers) > 1:
-            shown = ", ".join(teacher.weights_digest.short for teacher in self.sft_teachers)
-            raise self._several("several-teachers", "one teacher", shown)
-        return self.sft_teachers[0]
+        """The one model that wrote the sft rows. Raises ConsistencyError unless there is one."""
+        shown = ", ".join(teacher.weights_digest.short for teacher in self.sft_teachers)
+        return self._one(self.sft_teachers, "teacher", shown)
 
     @property
     def sft_tokenizer(self) -> TokenizerIdentity:
-        """The one tokenizer of the sft rows. Raises ConsistencyError when there are more."""
-        if len(self.sft_tokenizers) > 1:
-            shown = ", ".join(tokenizer.core_digest.short for tokenizer in self.sft_tokenizers)
-            raise self._several("several-tokenizers", "one tokenizer", shown)
-        return self.sft_tokenizers[0]
+        """The one tokenizer of the sft rows. Raises ConsistencyError unless there is one."""
+        shown = ", ".join(tokenizer.core_digest.short for tokenizer in self.sft_tokenizers)
+        return self._one(self.sft_tokenizers, "tokenizer", shown)
 
-    def _several(self, kind: str, expected: str, found: str) -> ConsistencyError:
-        problem = Problem(kind, f"sft artifact {self.sft_manifest_digest.short}", expected, found)
-        return ConsistencyError.of([problem], subject="stamp")
+    def _one(self, found: Sequence[_One], what: str, shown: str) -> _One:
+        if len(found) == 1:
+            return found[0]
+        if self.sft_manifest is None:
+            problem = Problem("unknown-sft", media.STAMP_FILE, "an sft artifact", "none")
+        else:
+            where = f"sft artifact {self.sft_manifest.digest.short}"
+            problem = Problem(f"several-{what}s", where, f"one {what}", shown)
+        raise ConsistencyError.of([problem], subject="stamp")
 
 
 def _each_teacher(teachers: Sequence[ModelIdentity]) -> list[ModelIdentity]:
@@ -145,11 +178,6 @@ def _each_tokenizer(tokenizers: Sequence[TokenizerIdentity]) -> list[TokenizerId
     """Each once, by the rule of TokenizerIdentity."""
     found: list[TokenizerIdentity] = []
     for one in tokenizers:
-        if not any(_same_tokenizer(one, other) for other in found):
+        if not any(one.gives_the_ids_of(other) for other in found):
             found.append(one)
     return found
-
-
-def _same_tokenizer(one: TokenizerIdentity, other: TokenizerIdentity) -> bool:
-    behaves = (one.vocab_digest, one.probe_digest) == (other.vocab_digest, other.probe_digest)
-    return one.core_digest == other.core_digest or behaves

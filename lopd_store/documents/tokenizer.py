@@ -97,6 +97,11 @@ class TokenizerIdentity(Part):
             unknown=unknown_fields(document, _FIELDS),
         )
 
+    def gives_the_ids_of(self, other: "TokenizerIdentity") -> bool:
+        """Whether ids mean the same in both: equal core, or equal vocabulary and probe ids."""
+        behaves = (self.vocab_digest, self.probe_digest) == (other.vocab_digest, other.probe_digest)
+        return self.core_digest == other.core_digest or behaves
+
     def to_json(self) -> dict[str, Any]:
         """The JSON object, unknown fields included."""
         template = self.chat_template_digest

@@ -70,19 +70,16 @@ def compare_tokenizers(expected: TokenizerIdentity, found: TokenizerIdentity) ->
         )
         if one != other
     ]
-    if expected.core_digest == found.core_digest:
-        return Verdict((), tuple(notes))
-    pairs = (
-        ("other-vocabulary", "vocabulary", expected.vocab_digest, found.vocab_digest),
-        ("other-ids-for-probes", "probe ids", expected.probe_digest, found.probe_digest),
-    )
-    problems = _differences(pairs, where="tokenizer")
-    if not problems:
-        core = Problem(
-            "other-core", "tokenizer", expected.core_digest.short, found.core_digest.short
+    if not expected.gives_the_ids_of(found):
+        pairs = (
+            ("other-vocabulary", "vocabulary", expected.vocab_digest, found.vocab_digest),
+            ("other-ids-for-probes", "probe ids", expected.probe_digest, found.probe_digest),
         )
-        notes.append(core)
-    return Verdict(problems, tuple(notes))
+        return Verdict(_differences(pairs, where="tokenizer"), tuple(notes))
+    if expected.core_digest != found.core_digest:
+        cores = expected.core_digest.short, found.core_digest.short
+        notes.append(Problem("other-core", "tokenizer", *cores))
+    return Verdict((), tuple(notes))
 
 
 def _differences(

@@ -55,10 +55,7 @@ class Report:
             "target": self.target,
             "ok": self.ok,
             "depth": self.depth,
-            "problems": [
-                {"kind": p.kind, "where": p.where, "expected": p.expected, "found": p.found}
-                for p in self.problems
-            ],
+            "problems": [problem.to_json() for problem in self.problems],
             "notes": self.notes,
         }
 
