@@ -31,7 +31,6 @@ from lopd_store.errors import (
 )
 from lopd_store.store.durable import Sync, explained, make_folder, sync_folder
 
-STATE: Final = "state.pt"
 LISTING: Final = "checkpoint.json"
 _VERSION: Final = 1
 _NAME: Final = re.compile(r"step-(\d{8,})")
@@ -159,20 +158,23 @@ def check(checkpoint: Path) -> None:
         raise IntegrityError.of(problems, subject=_damaged(checkpoint))
 
 
-def save_state(folder: Path, state: Any, *, name: str = STATE) -> None:
-    """Write tensors, numbers, text, lists and dictionaries of them.
+def save_state(path: Path, state: Any) -> None:
+    """Write tensors, numbers, text, lists and dictionaries of them to a file.
 
     Raises:
         OSError: the disk is full, or another error of it; torch itself would hide which.
     """
     import torch
 
-    with (folder / name).open("wb") as file, _disk_errors():
+    with path.open("wb") as file, _disk_errors():
         torch.save(state, file)
 
 
-def load_state(checkpoint: Path, *, name: str = STATE) -> Any:
-    """Read what `save_state` wrote, on the CPU; nothing in the file is executed.
+def load_state(path: Path) -> Any:
+    """Read what `save_state` wrote, onto the CPU; nothing in the file is executed.
+
+    Args:
+        path: a file right in the folder of a checkpoint.
 
     Raises:
         NotFoundError: there is no checkpoint, or it has no such file.
@@ -183,17 +185,15 @@ def load_state(checkpoint: Path, *, name: str = STATE) -> Any:
 
     import torch
 
-    wanted = _read_listing(checkpoint).get(name)
+    wanted = _read_listing(path.parent).get(path.name)
     if wanted is None:
-        raise NotFoundError(f"{checkpoint}: expected a file {name}, found none")
-    if problem := _compare(checkpoint / name, name, wanted):
-        raise IntegrityError.of([problem], subject=_damaged(checkpoint))
+        raise NotFoundError(f"{path.parent}: expected a file {path.name}, found none")
+    if problem := _compare(path, path.name, wanted):
+        raise IntegrityError.of([problem], subject=_damaged(path.parent))
     try:
-        return torch.load(checkpoint / name, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        raise FormatError(
-            f"{checkpoint / name}: expected tensors that torch can load, found {error}"
-        ) from error
+        raise FormatError(f"{path}: expected tensors that torch can load, found {error}") from error
 
 
 def _damaged(checkpoint: Path) -> str:
