@@ -1,4 +1,4 @@
-"""One run of on-policy distillation in a checkpoint's history: on which signal, from which start."""
+"""One run of on-policy distillation in a checkpoint's history: its signal and its start."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
