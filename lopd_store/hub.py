@@ -6,11 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
+from lopd_store.digest import Digest
 from lopd_store.errors import NotFoundError, UsageError
 
 _NAME: Final = re.compile(
     r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*)(@(?P<revision>[\w./-]+))?", re.ASCII
 )
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def is_name(name: str) -> bool:
@@ -25,7 +27,7 @@ def download(
     patterns: Sequence[str],
     ignore: Sequence[str] = (),
 ) -> Path:
-    """The snapshot folder of a repository, with the files that match; what is cached is kept.
+    """The snapshot folder of a repository, named by its commit; what is cached is not asked for.
 
     `HF_HUB_OFFLINE`, `HF_HOME`, `HF_ENDPOINT` and `HF_TOKEN` count as in huggingface_hub.
 
@@ -53,6 +55,16 @@ def download(
                 ignore_patterns=list(ignore),
             )
         )
+
+
+def cached_digest(path: Path) -> Digest | None:
+    """The SHA-256 by whose name the cache keeps a large file; None for any other file.
+
+    That is the Hub's word when it was downloaded: the bytes are not read.
+    """
+    target = path.resolve()
+    named = target.parent.name == "blobs" and _SHA256.fullmatch(target.name)
+    return Digest.from_hex(target.name) if named and path.is_symlink() else None
 
 
 @contextmanager

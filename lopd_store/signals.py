@@ -8,8 +8,15 @@ from lopd_store import hub
 from lopd_store.artifacts import Artifact, load
 from lopd_store.digest import Digest
 from lopd_store.documents.identity import Identity
-from lopd_store.errors import DigestMismatchError, FormatError, NotFoundError, UsageError
-from lopd_store.identity.hub_cache import claimed_digest, source_of
+from lopd_store.documents.manifest import Descriptor
+from lopd_store.errors import (
+    DigestMismatchError,
+    FormatError,
+    IntegrityError,
+    NotFoundError,
+    Problem,
+    UsageError,
+)
 from lopd_store.shards.reader import Shard
 from lopd_store.store import Store
 
@@ -65,11 +72,13 @@ def open_signal(name: str, *, root: Path | None) -> Signal:
     path = Path(name)
     if _is(path, Path.is_file):
         return _from_files(name, [path])
-    if _is(path, Path.is_dir):
+    if name and _is(path, Path.is_dir):
         if (path / "oci-layout").exists():
             raise UsageError(f"{name} is a whole store: name one artifact of it (--store {name})")
         if files := _shards_below(path):
             return _from_files(name, files)
+    if path.suffix == ".parquet":
+        raise NotFoundError(f"expected a shard at {name}, found no such file")
     artifact = _in_store(name, root)
     if artifact is not None:
         return _from_store(name, artifact)
@@ -111,8 +120,10 @@ def _in_store(name: str, root: Path | None) -> Artifact | None:
 
 def _from_store(name: str, artifact: Artifact) -> Signal:
     """An artifact, once every shard is there in its size: training must not stop at the last."""
-    for shard in artifact.shards:
-        artifact.store.blobs.size(shard.digest, expected=shard.size)
+    if problems := artifact.manifest.disagreements(artifact.document):
+        raise FormatError.of(problems, subject=name)
+    for layer in artifact.shards:
+        artifact.store.blobs.size(layer.digest, expected=layer.size)
     return Signal(
         name=name,
         id=artifact.id,
@@ -120,8 +131,23 @@ def _from_store(name: str, artifact: Artifact) -> Signal:
         identities=artifact.identities,
         rows=artifact.document.rows,
         tokens=artifact.document.tokens,
-        _open=artifact.open_shards,
+        _open=lambda: (
+            _as_named(shard, layer)
+            for shard, layer in zip(artifact.open_shards(), artifact.shards, strict=True)
+        ),
     )
+
+
+def _as_named(shard: Shard, layer: Descriptor) -> Shard:
+    """A shard whose footer says what the manifest says: what was checked is what is read."""
+    found = Digest.of(shard.identity_bytes)
+    if found != layer.identity:
+        where = f"shard {layer.digest.short}"
+        problem = Problem("footer-identity", where, str(layer.identity), str(found))
+        raise IntegrityError(str(problem), problems=[problem])
+    if shard.rows != layer.rows:
+        raise FormatError(f"{shard.path}: expected {layer.rows} rows, found {shard.rows}")
+    return shard
 
 
 def _from_hub(name: str) -> Signal:
@@ -129,8 +155,7 @@ def _from_hub(name: str) -> Signal:
     files = _shards_below(folder)
     if not files:
         raise FormatError(f"{name}: expected *.parquet shards in the dataset, found none")
-    source = source_of(folder)
-    return _from_files(f"{name.partition('@')[0]}@{source.commit}" if source else name, files)
+    return _from_files(f"{name.partition('@')[0]}@{folder.name}", files)
 
 
 def _from_files(name: str, files: Sequence[Path]) -> Signal:
@@ -153,7 +178,9 @@ def _from_files(name: str, files: Sequence[Path]) -> Signal:
 
 def _checked(path: Path) -> Shard:
     """A shard again; in the Hub's cache a file's name is its digest, so it can be checked."""
-    expected = claimed_digest(path)
-    if expected is not None and (found := Digest.of_file(path)) != expected:
+    expected = hub.cached_digest(path)
+    if expected is None or not path.is_file():
+        return Shard.open(path)
+    if (found := Digest.of_file(path)) != expected:
         raise DigestMismatchError(where=str(path), expected=str(expected), found=str(found))
     return Shard.open(path)
