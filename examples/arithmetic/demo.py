@@ -1,4 +1,4 @@
-"""The whole chain on a small real task: teacher → sft → student → rollouts → signal.
+"""The whole chain on a small real task: teacher → sft → student → rollouts → signal → student.
 
     python -m examples.arithmetic.demo
 
@@ -19,6 +19,7 @@ from examples.arithmetic.stages import (
     Stage,
     file_digest,
     folder_digest,
+    model_digest,
     module,
     sources_digest,
 )
@@ -30,6 +31,7 @@ STORE: Final = DEMO / "store"
 TEACHER: Final = DEMO / "teacher"
 BASE: Final = DEMO / "student-base"
 STUDENT: Final = DEMO / "student"
+DISTILLED: Final = DEMO / "distilled"
 SFT_PROMPTS: Final = DEMO / "prompts.jsonl"
 ROLLOUT_PROMPTS: Final = DEMO / "rollout-prompts.jsonl"
 ACCURACY: Final = DEMO / "accuracy.txt"
@@ -51,9 +53,10 @@ def main() -> None:
     rollouts = runner.run(student_answers(student, prompts[ROLLOUT_PROMPTS]))
     signal = runner.run(teacher_scores(rollouts, teacher))
     runner.run(everything_is_checked(signal, teacher))
-    runner.run(models_are_compared(teacher, base, student))
     for stage in shown():
         runner.run(stage)
+    distilled = runner.run(student_is_distilled(student, signal))
+    runner.run(models_are_compared(teacher, student, distilled))
 
 
 def write_prompts() -> dict[Path, str]:
@@ -92,13 +95,14 @@ def teacher_writes(teacher: str, prompts: str) -> Stage:
 
 
 def student_learns(base: str, sft: str) -> Stage:
-    """Fine-tune the student on the teacher's solutions."""
+    """Fine-tune the student on the teacher's solutions; `lopd-train` stamps it with its teacher."""
+    recipe = ("--steps", 300, "--batch", 32, "--learning-rate", "2e-3", "--seed", 2)
     return Stage(
         name="student",
         title="Fine-tune the student on what the teacher wrote",
-        command=module("sft", BASE, STORE, "demo/sft", STUDENT),
-        inputs={"base": base, "sft": sft, "sources": sources_digest("training", "sft")},
-        result=lambda: folder_digest(STUDENT),
+        command=_lopd_train("sft", "--data", "demo/sft", "--model", BASE, *recipe, "-o", STUDENT),
+        inputs={"base": base, "sft": sft},
+        result=lambda: model_digest(STUDENT),
     )
 
 
@@ -135,16 +139,30 @@ def everything_is_checked(signal: str, teacher: str) -> Stage:
     )
 
 
-def models_are_compared(teacher: str, base: str, student: str) -> Stage:
+def student_is_distilled(student: str, signal: str) -> Stage:
+    """Lightning OPD: the student learns from the stored signal; no teacher runs."""
+    recipe = ("--steps", 60, "--batch", 128, "--learning-rate", "1e-4", "--weight-decay", 0)
+    return Stage(
+        name="distilled",
+        title="Distil the signal into the student: Lightning OPD, no teacher in sight",
+        command=_lopd_train(
+            "opd", "--signal", "demo/signal", "--model", STUDENT, *recipe, "-o", DISTILLED
+        ),
+        inputs={"student": student, "signal": signal},
+        result=lambda: model_digest(DISTILLED),
+    )
+
+
+def models_are_compared(teacher: str, student: str, distilled: str) -> Stage:
     """Measure the accuracy of the three models."""
     return Stage(
         name="accuracy",
         title="How often is each model right on problems nobody trained on?",
-        command=module("accuracy", ACCURACY, TEACHER, BASE, STUDENT),
+        command=module("accuracy", ACCURACY, TEACHER, STUDENT, DISTILLED),
         inputs={
             "teacher": teacher,
-            "base": base,
             "student": student,
+            "distilled": distilled,
             "sources": sources_digest("problems", "accuracy"),
         },
         result=lambda: file_digest(ACCURACY),
@@ -168,6 +186,11 @@ def _generate(kind: str, model: Path, prompts: Path, *, n: int, temperature: str
     output = ("--kind", kind, "-o", f"demo/{kind}")
     sampling = ("--n", n, "--temperature", temperature, "--max-tokens", 64, "--seed", 0)
     return _lopd_store("generate", "--model", model, "--prompts", prompts, *output, *sampling)
+
+
+def _lopd_train(*arguments: object) -> list[str]:
+    command = Path(LOPD_STORE).with_name("lopd-train")
+    return [str(command), *map(str, arguments), "--store", str(STORE)]
 
 
 def _lopd_store(*arguments: object) -> list[str]:

@@ -84,12 +84,17 @@ class Runner:
         )
 
 
+def model_digest(folder: Path) -> str | None:
+    """`folder_digest` of a model that `lopd-train` wrote; None until its stamp, written last."""
+    return folder_digest(folder) if (folder / "lopd.json").is_file() else None
+
+
 def folder_digest(folder: Path) -> str | None:
     """A digest over the names and bytes of the files in `folder`; None when it is not there."""
     if not folder.is_dir():
         return None
     parts: list[bytes] = []
-    for file in sorted(folder.iterdir()):
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
         parts += [file.name.encode(), str(Digest.of_file(file)).encode()]
     return str(tagged("lopd.example.folder.v1", *parts))
 

@@ -1,17 +1,14 @@
 # ruff: noqa: N806 - shape letters end a tensor's name: T positions, V vocabulary
 
 import math
-from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 import torch
 
 from examples.arithmetic.accuracy import Accuracy
 from examples.arithmetic.pretrain import SHAPES, new_model, worked_rows
 from examples.arithmetic.problems import problems
-from examples.arithmetic.sft import teacher_rows
 from examples.arithmetic.training import Recipe, Row, fit
 
 RECIPE = Recipe(steps=20, batch=16, learning_rate=3e-3, seed=5)
@@ -53,16 +50,6 @@ def test_the_first_loss_is_the_mean_over_response_tokens_only(
             nats += [-float(logp_TV[first + t, token]) for t, token in enumerate(row.response)]
     (loss,) = fit(model, uneven, Recipe(steps=1, batch=4, learning_rate=0.0, seed=0), name="test")
     assert loss == pytest.approx(sum(nats) / len(nats), abs=1e-5)
-
-
-def test_sft_reads_the_exact_ids_of_every_shard_in_order(tmp_path: Path) -> None:
-    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
-    for file, ids in zip(files, ("[1, 2], [3]", "[4], [5, 6]"), strict=True):
-        prompt, _, response = ids.partition("], ")
-        duckdb.sql(
-            f"copy (select {prompt}]::int[] prompt_ids, {response}::int[] response_ids) to '{file}'"
-        )
-    assert teacher_rows(files) == [Row([1, 2], [3]), Row([4], [5, 6])]
 
 
 @pytest.mark.parametrize(

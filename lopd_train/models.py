@@ -1,0 +1,90 @@
+"""Checkpoints of Hugging Face in and out: local safetensors, no code from the model."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+
+from lopd_store.errors import FormatError, NotFoundError, UsageError
+from lopd_train.options import LoraOptions, TrainOptions
+from lopd_train.policy import Policy
+
+_FAILURES = (SafetensorError, OSError, ValueError, RuntimeError, ImportError, LookupError,
+             TypeError, AttributeError)  # fmt: skip
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
+    "generation_config.json",
+)  # fmt: skip
+
+
+def load_policy(folder: Path, options: TrainOptions, device: torch.device) -> Policy:
+    """The checkpoint in `folder` with float32 weights, ready to train.
+
+    Raises:
+        NotFoundError: no such folder.
+        FormatError: transformers cannot load what is there.
+        UsageError: an architecture whose output layer is not understood, or LoRA without peft.
+    """
+    if not folder.is_dir():
+        raise NotFoundError(f"expected a checkpoint's folder, found none at {folder}")
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except _FAILURES as error:
+        raise FormatError(
+            f"{folder}: expected a checkpoint that transformers loads: {error}"
+        ) from error
+    model.to(device)
+    if options.lora:
+        model = _with_adapters(model, options.lora, seed=options.batches.seed)
+    if options.activation_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    return Policy(model.train())
+
+
+def _with_adapters(model: Any, lora: LoraOptions, *, seed: int) -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise UsageError("expected the package peft for LoRA: pip install 'lopd[lora]'") from error
+    config = peft.LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules="all-linear")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return peft.get_peft_model(model, config)
+
+
+def save_model(
+    start: Path, options: TrainOptions, weights: dict[str, torch.Tensor], folder: Path
+) -> None:
+    """Write a whole model into `folder`: config and tokenizer of `start`, these weights.
+
+    Adapters are merged, so that vLLM loads the result and its weights have one digest. Weights
+    are stored in the dtype that `start` has.
+
+    Args:
+        start: the checkpoint that training started from.
+        options: as it was trained.
+        weights: of the policy, whole, by parameter name.
+        folder: an empty one.
+    """
+    policy = load_policy(start, options, torch.device("cpu"))
+    policy.load_state_dict(weights)
+    model = policy.model
+    if options.lora:
+        model = model.merge_and_unload()
+    dtype = transformers.AutoConfig.from_pretrained(
+        start, local_files_only=True, trust_remote_code=False
+    ).dtype
+    model.to(dtype or torch.float32).save_pretrained(folder)
+    for name in TOKENIZER_FILES:
+        if (start / name).is_file():
+            (folder / name).write_bytes((start / name).read_bytes())

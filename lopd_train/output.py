@@ -1,0 +1,142 @@
+"""The folder of one training run: its record, its checkpoints, and the model at its end.
+
+OUTPUT/                  the trained model; `lopd.json` is written last
+OUTPUT/run/run.json      what this run is: start, data, loss, options
+OUTPUT/run/checkpoints/  what a killed run goes on from; removed at the end
+OUTPUT/run/metrics.jsonl one object a step; `tensorboard/` beside it
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from lopd_store.digest import Digest
+from lopd_store.documents import media
+from lopd_store.documents.stamp import Stamp
+from lopd_store.errors import UsageError
+from lopd_store.stamping import read_stamp
+from lopd_store.store import durable
+from lopd_train.models import save_model
+from lopd_train.options import TrainOptions
+
+RUN: Final = "run"
+RECORD: Final = "run.json"
+CHECKPOINTS: Final = "checkpoints"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a finished run left.
+
+    Attributes:
+        folder: of the trained model.
+        stamp: its `lopd.json`.
+    """
+
+    folder: Path
+    stamp: Stamp
+
+    @property
+    def weights_digest(self) -> Digest:
+        """Of the trained model."""
+        return self.stamp.weights_digest
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "folder": str(self.folder),
+            "weights_digest": str(self.stamp.weights_digest),
+            "config_digest": str(self.stamp.config_digest),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Where a run keeps what it makes.
+
+    Attributes:
+        folder: of the trained model.
+        start: the checkpoint that training starts from.
+        record: what the run is, as JSON; the same record means the same run.
+        stamp: writes `lopd.json` into a folder with the trained model.
+        inconsistent: the chain is broken and that was allowed: every line says so.
+    """
+
+    folder: Path
+    start: Path
+    record: Mapping[str, Any]
+    stamp: Callable[[Path], object]
+    inconsistent: bool = False
+
+    @property
+    def run(self) -> Path:
+        """The folder of everything but the model."""
+        return self.folder / RUN
+
+    @property
+    def finished(self) -> bool:
+        """Whether the model is there, stamped."""
+        return (self.folder / media.STAMP_FILE).is_file()
+
+    def claim(self) -> None:
+        """Make the folder this run's, or find that it is.
+
+        Raises:
+            UsageError: the folder holds something else, or the checkpoint training starts from.
+        """
+        if self.folder.resolve() == self.start.resolve():
+            raise UsageError(f"expected an output other than the model itself, found {self.folder}")
+        path = self.run / RECORD
+        if path.is_file():
+            self._compare(json.loads(path.read_bytes()))
+        elif self.folder.is_dir() and any(self.folder.iterdir()):
+            raise UsageError(
+                f"{self.folder}: expected a new folder, or one of a run to go on with;"
+                f" found files and no {RUN}/{RECORD}"
+            )
+        else:
+            self.run.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(self.record, indent=1, sort_keys=True) + "\n"
+            durable.write(path, text.encode(), tmp=self.run)
+
+    def publish(self, weights: Mapping[str, Any], options: TrainOptions) -> None:
+        """Save the model, file by file, each moved into place whole; its stamp last.
+
+        Raises:
+            StoreError: it cannot be written; the same call again will do.
+        """
+        fresh = self.run / "model"
+        with durable.explained("cannot save the model in", self.folder):
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir()
+            save_model(self.start, options, weights, fresh)
+            self.stamp(fresh)
+            names = sorted(file.name for file in fresh.iterdir())
+            for name in (*(n for n in names if n != media.STAMP_FILE), media.STAMP_FILE):
+                with (fresh / name).open("rb") as file:
+                    os.fsync(file.fileno())
+                (fresh / name).replace(self.folder / name)
+            fresh.rmdir()
+            durable.sync_folder(self.folder)
+            shutil.rmtree(self.run / CHECKPOINTS, ignore_errors=True)
+
+    def trained(self) -> Trained:
+        """The model that is there. Raises FormatError when its stamp is not one."""
+        stamp = read_stamp(self.folder)
+        assert stamp is not None  # noqa: S101 - it is written last, and this is called after
+        return Trained(folder=self.folder, stamp=stamp)
+
+    def _compare(self, there: Mapping[str, Any]) -> None:
+        wanted = json.loads(json.dumps(self.record))
+        if there == wanted:
+            return
+        names = [key for key in sorted({*there, *wanted}) if there.get(key) != wanted.get(key)]
+        sides = "; ".join(
+            f"{name}: expected {json.dumps(there.get(name))}, found {json.dumps(wanted.get(name))}"
+            for name in names
+        )
+        raise UsageError(f"{self.folder} holds another run, to go on with or to remove: {sides}")

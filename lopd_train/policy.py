@@ -1,0 +1,85 @@
+"""The policy: a causal LM that answers with the log-probs of the tokens it is asked for."""
+
+# ruff: noqa: N806 - shape letters end a tensor's name: docs/notation.md
+
+from typing import Any, Final
+
+import torch
+
+from lopd_store.errors import UsageError
+from lopd_train.collate import Batch
+from lopd_train.logprobs import output_layer, target_logprobs
+
+PROBE_TOKENS: Final = 17
+PROBE_NATS: Final = 1e-3
+"""Rounding of two float32 paths; a logit transform that was missed is off by far more."""
+
+
+class Policy(torch.nn.Module):
+    """log π_θ of chosen tokens, with no array of [positions, vocabulary] in between.
+
+    The model is taken apart into its body and its output layer, and the output layer is applied
+    to the positions that are trained, in blocks. Dropout is off: the log-probs are the policy's.
+    """
+
+    def __init__(self, model: Any) -> None:
+        """Take a causal LM of transformers, also one that peft has put adapters into.
+
+        Raises UsageError for a model that cannot be taken apart without changing its numbers.
+        """
+        super().__init__()
+        self.model = model
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        self._check_against_full_logits()
+
+    @property
+    def causal_lm(self) -> Any:
+        """The model without peft's shell around it."""
+        unwrap = getattr(self.model, "get_base_model", None)
+        return unwrap() if unwrap else self.model
+
+    @property
+    def layers(self) -> list[torch.nn.Module]:
+        """The decoder's blocks: what FSDP2 cuts one by one."""
+        names = set(self.causal_lm._no_split_modules or ())  # noqa: SLF001 - no public name
+        return [module for module in self.modules() if type(module).__name__ in names]
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Natural log-probs [N] of `batch.targets_N`, float32."""
+        body = self.causal_lm.base_model
+        hidden_BTH = body(
+            input_ids=batch.input_ids_BT, position_ids=batch.position_ids_BT, use_cache=False
+        ).last_hidden_state
+        hidden_NH = hidden_BTH.flatten(0, 1)[batch.before_N]
+        return target_logprobs(hidden_NH, output_layer(self.causal_lm), batch.targets_N)
+
+    def _check_against_full_logits(self) -> None:
+        """A probe must agree with the model's own logits."""
+        vocabulary = self.causal_lm.config.get_text_config().vocab_size
+        device = next(self.model.parameters()).device
+        ids_BT = (torch.arange(PROBE_TOKENS, device=device) * 7919 + 11)[None] % vocabulary
+        places_T = torch.arange(PROBE_TOKENS, device=device)
+        with torch.no_grad():
+            own_N = self(
+                Batch(
+                    input_ids_BT=ids_BT,
+                    position_ids_BT=places_T[None],
+                    before_N=places_T[:-1],
+                    targets_N=ids_BT[0, 1:],
+                    lengths_N=torch.full_like(places_T[1:], PROBE_TOKENS - 1),
+                    rows_N=torch.zeros_like(places_T[1:]),
+                    teacher_N=None,
+                    rollout_N=None,
+                    rows=1,
+                )
+            )
+            logits_TV = self.model(input_ids=ids_BT, use_cache=False).logits[0, :-1].float()
+            full_N = logits_TV.log_softmax(-1).gather(1, ids_BT[0, 1:, None]).squeeze(1)
+            gap = float((own_N - full_N).abs().max())
+        if not gap <= PROBE_NATS:
+            raise UsageError(
+                f"{type(self.causal_lm).__name__}: expected log-probs within {PROBE_NATS} nats of"
+                f" the model's own logits, found {gap:.3g}: this architecture is not supported"
+            )
