@@ -1,10 +1,12 @@
 """Commands that check: verify, fsck, fingerprint; and stamp, which lets others check."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lopd_cli.errors import suggesting
 from lopd_cli.options import (
     engine_of,
     engine_options,
@@ -20,13 +22,15 @@ from lopd_store.store import Store
 from lopd_store.verify.report import Report
 from lopd_store.verify.target import Depth, verify_target
 
-DEPTHS = {1: "integrity", 2: "identity", 3: "behaviour"}
+DEPTHS = {1: "integrity", 2: "identity", 3: "behaviour", 4: "consistency"}
 
 
 @click.command()
 @click.argument("target")
 @click.option("--teacher", help="Compare with this model: a folder, or org/name[@revision].")
 @click.option("--rescore", type=click.IntRange(0), default=0, help="Rows to score again.")
+@click.option("--student", help="Compare with this checkpoint and the stamp (lopd.json) in it.")
+@click.option("--base", help="For a student that is a LoRA adapter: its base model.")
 @click.option(
     "--engine",
     type=click.Choice(["vllm", "transformers"]),
@@ -41,22 +45,27 @@ def verify(
     target: str,
     teacher: str | None,
     rescore: int,
+    student: str | None,
+    base: str | None,
     engine: str,
     root: Path,
     json_wanted: bool,  # noqa: FBT001 - a flag
     **given: Any,
 ) -> None:
-    """Verify TARGET: a ref, an id, a store's folder, or one stray Parquet file.
+    """Verify TARGET: a ref, an id, a store's folder, Parquet files, or org/dataset[@revision].
 
     Depth 1 checks every byte and value; --teacher adds depth 2, who scored it; --rescore adds
-    depth 3, whether that teacher gives these numbers.
+    depth 3, whether that teacher gives these numbers; --student adds depth 4, whether that
+    teacher wrote the student's SFT data and the student sampled these rollouts.
     """
     depth = Depth(
         teacher=fingerprint_of(teacher, cache=_cache(root)) if teacher else None,
+        student=fingerprint_of(student, base=base, cache=_cache(root)) if student else None,
         rescore=rescore,
         engine=engine_of(given, engine=engine),
     )
-    report = verify_target(target, root=root.expanduser(), depth=depth)
+    with suggesting(Store(root.expanduser()), target):
+        report = verify_target(target, root=root.expanduser(), depth=depth)
     _print_report(report, json_wanted=json_wanted)
 
 
@@ -72,11 +81,19 @@ def _print_report(report: Report, *, json_wanted: bool) -> None:
     else:
         for note in report.notes:
             echo(f"note: {note}", err=True)
-        for problem in report.problems:
-            echo(str(problem))
+        for text in _problem_lines(report):
+            echo(text)
         verdict = "ok" if report.ok else f"{len(report.problems)} problem(s)"
         echo(f"{report.target}: {verdict} (depth {report.depth}, {DEPTHS[report.depth]})")
     click.get_current_context().exit(report.exit_code)
+
+
+def _problem_lines(report: Report) -> Iterator[str]:
+    """A line a problem; a broken chain with both sides and what to do."""
+    in_chain = report.chain.problems if report.chain else ()
+    yield from (str(problem) for problem in report.problems if problem not in in_chain)
+    if report.chain is not None:
+        yield from report.chain.lines()
 
 
 @click.command()
@@ -130,7 +147,8 @@ def fingerprint(
 def stamp(checkpoint: Path, sft: str, base: str | None, root: Path) -> None:
     """Write lopd.json into CHECKPOINT: the teacher of its SFT data, asserted by you."""
     store = open_store(root)
-    artifact = load(store, sft)
+    with suggesting(store, sft):
+        artifact = load(store, sft)
     made = write_stamp(
         checkpoint,
         how="asserted",

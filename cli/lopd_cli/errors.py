@@ -70,10 +70,17 @@ def suggesting(store: Store, *names: str) -> Iterator[None]:
     try:
         yield
     except NotFoundError as error:
-        refs = list(store.refs.list())
+        refs = _refs_of(store)
         unknown = [name for name in names if name not in refs]
         close = [ref for name in unknown for ref in get_close_matches(name, refs, n=1)]
         if not close:
             raise
         meant = f"{error}; did you mean {' or '.join(close)}?"
         raise NotFoundError(meant, problems=error.problems) from error
+
+
+def _refs_of(store: Store) -> list[str]:
+    try:
+        return list(store.refs.list())
+    except NotFoundError:  # there is no store
+        return []

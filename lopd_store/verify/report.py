@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from lopd_store.errors import LopdError, Problem
+from lopd_store.errors import ConsistencyError, LopdError, Problem
+from lopd_store.verify.chain import Chain
 
 
 @dataclass(slots=True, kw_only=True)
@@ -13,11 +14,12 @@ class Report:
 
     Attributes:
         target: what was verified.
-        depth: how deep the look went: 1 integrity, 2 identity, 3 behaviour.
+        depth: how deep the look went: 1 integrity, 2 identity, 3 behaviour, 4 consistency.
         problems: all that was found, in the order it was found.
         notes: what a reader should know although it is no problem.
         exit_code: 0, or the lowest code among the problems: bytes that lie (3) come before what is
             missing (4), malformed (5) or inconsistent (6).
+        chain: what depth 4 found; its problems are among `problems`.
     """
 
     target: str
@@ -25,6 +27,7 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     exit_code: int = 0
+    chain: Chain | None = None
 
     @property
     def ok(self) -> bool:
@@ -42,6 +45,12 @@ class Report:
         """Note an error by its own problems, or as one problem made of its message."""
         self.add(type(error), error.problems or (as_problem(error, where),))
 
+    def add_chain(self, chain: Chain) -> None:
+        """Note what depth 4 found."""
+        self.chain = chain
+        self.add(ConsistencyError, chain.problems)
+        self.notes += chain.notes
+
     def include(self, part: "Report") -> None:
         """Take over what was found in a part of the target, but nothing twice."""
         known = set(self.problems)
@@ -50,13 +59,14 @@ class Report:
         self.notes += [f"{part.target}: {note}" for note in part.notes]
 
     def to_json(self) -> dict[str, Any]:
-        """`target`, `ok`, `depth`, `problems` (kind, where, expected, found) and `notes`."""
+        """`target`, `ok`, `depth`, `problems` (kind, where, expected, found), `notes`, `advice`."""
         return {
             "target": self.target,
             "ok": self.ok,
             "depth": self.depth,
             "problems": [problem.to_json() for problem in self.problems],
             "notes": self.notes,
+            "advice": list(self.chain.advice) if self.chain else [],
         }
 
 

@@ -1,4 +1,4 @@
-"""What can be verified: an artifact of a store, a whole store, one stray shard."""
+"""What can be verified: an artifact of a store, a whole store, shards that no manifest names."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -6,17 +6,21 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from lopd_store import hub
 from lopd_store.building.options import EngineOptions
 from lopd_store.digest import Digest
 from lopd_store.documents import media
 from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Manifest
 from lopd_store.documents.noise import Noise
-from lopd_store.errors import IntegrityError, LopdError, UsageError
+from lopd_store.errors import IntegrityError, LopdError, NotFoundError, UsageError
 from lopd_store.identity.model import Fingerprint
 from lopd_store.shards.reader import Shard
+from lopd_store.signals import Signal, open_signal
+from lopd_store.stamping import read_stamp
 from lopd_store.store import Store
 from lopd_store.verify.behaviour import Tolerance, at, places, rescore, tolerance
+from lopd_store.verify.consistency import check_chain
 from lopd_store.verify.identity import check_teacher
 from lopd_store.verify.integrity import check_artifact, check_file
 from lopd_store.verify.report import Report
@@ -29,10 +33,12 @@ class Depth:
     Attributes:
         teacher: the teacher at hand, for depth 2.
         rescore: rows to score again with it, for depth 3; 0 for none.
-        engine: how to score them.
+        student: the student at hand, for depth 4; the stamp beside its weights is read.
+        engine: how to score rows again.
     """
 
     teacher: Fingerprint | None = None
+    student: Fingerprint | None = None
     rescore: int = 0
     engine: EngineOptions = field(default_factory=EngineOptions)
 
@@ -44,30 +50,53 @@ class Depth:
 
 
 def verify_target(target: str, *, root: Path, depth: Depth) -> Report:
-    """Verify what a person names: a file, a store's folder, else an artifact of the one at `root`.
+    """Verify what a person names.
+
+    A Parquet file, a store's folder, a folder of Parquet files, an artifact of the store at
+    `root`, or a dataset on the Hub: the first that there is.
 
     Raises:
-        NotFoundError: no such store, or nothing in it has the name.
-        UsageError: a whole store is to be compared with one teacher.
+        NotFoundError: no such store, or nothing in it or on the Hub has the name.
+        FormatError: a folder or dataset whose files are no shards.
+        UsageError: a whole store is to be compared with one teacher or one student.
     """
     path = Path(target)
     if _exists(path) and path.is_file():
         return verify_file(path, depth)
-    if not _exists(path / "oci-layout"):
-        return verify_artifact(Store.open(root), target, depth)
-    if depth.teacher is not None:
-        raise UsageError(
-            f"{target} is a whole store: to compare with a teacher, name one artifact of it,"
-            f" as in: verify REF --store {target} --teacher MODEL"
-        )
-    return verify_store(Store.open(path))
+    if _exists(path / "oci-layout"):
+        return _verify_whole(path, depth)
+    if _holds_shards(path) or (hub.is_name(target) and not _is_in_store(target, root)):
+        return verify_shards(open_signal(target, root=None), depth)
+    return verify_artifact(Store.open(root), target, depth)
+
+
+def _verify_whole(root: Path, depth: Depth) -> Report:
+    for word, model in (("teacher", depth.teacher), ("student", depth.student)):
+        if model is not None:
+            raise UsageError(
+                f"{root} is a whole store: to compare with a {word}, name one artifact of it,"
+                f" as in: verify REF --store {root} --{word} MODEL"
+            )
+    return verify_store(Store.open(root))
 
 
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # too long for a file's name
+    except (OSError, ValueError):  # too long for a file's name, or a NUL in it
         return False
+
+
+def _holds_shards(path: Path) -> bool:
+    return _exists(path) and path.is_dir() and next(path.rglob("*.parquet"), None) is not None
+
+
+def _is_in_store(name: str, root: Path) -> bool:
+    try:
+        Store.open(root).refs.resolve(name)
+    except NotFoundError:
+        return False
+    return True
 
 
 def verify_artifact(store: Store, name: str, depth: Depth) -> Report:
@@ -75,11 +104,10 @@ def verify_artifact(store: Store, name: str, depth: Depth) -> Report:
     artifact = store.refs.resolve(name)
     report = Report(target=f"{name} ({artifact.short})")
     documents = check_artifact(store, artifact, report)
-    if documents is None or depth.teacher is None:
+    if documents is None:
         return report
     identities = list(documents.identities.values())
-    report.depth = 2
-    check_teacher(identities, depth.teacher, report)
+    _check_teachers(identities, depth, report)
     if depth.rescore and report.ok:
         sources = [
             (store.blobs.path(layer.digest), documents.identities[layer.identity])
@@ -87,6 +115,7 @@ def verify_artifact(store: Store, name: str, depth: Depth) -> Report:
         ]
         noise = _noise(store, artifact, report)
         _rescore(sources, documents.artifact.rows, noise, depth, report)
+    _check_student(identities, depth, report)
     return report
 
 
@@ -94,13 +123,57 @@ def verify_file(path: Path, depth: Depth) -> Report:
     """Verify one shard by what it says of itself."""
     report = Report(target=str(path))
     identity = check_file(path, report)
-    if identity is None or depth.teacher is None:
-        return report
-    report.depth = 2
-    check_teacher([identity], depth.teacher, report)
-    if depth.rescore and report.ok:
-        _rescore([(path, identity)], Shard.open(path).rows, None, depth, report)
+    if identity is not None:
+        _look_deeper([(path, identity)], depth, report)
     return report
+
+
+def verify_shards(signal: Signal, depth: Depth) -> Report:
+    """Verify shards that no manifest names, each by what it says of itself, and all together."""
+    report = Report(target=signal.name)
+    sources = []
+    try:
+        for number, shard in enumerate(signal.open_shards()):
+            part = Report(target=f"shard {number}")
+            identity = check_file(shard.path, part)
+            report.include(part)
+            if identity is not None:
+                sources.append((shard.path, identity))
+    except LopdError as error:
+        report.add_error(error, signal.name)
+        report.notes.append("the shards after the damaged one were not looked at")
+    if sources:
+        _look_deeper(sources, depth, report)
+    return report
+
+
+def _look_deeper(sources: Sequence[tuple[Path, Identity]], depth: Depth, report: Report) -> None:
+    """Depths 2 to 4 of shards that no manifest names."""
+    identities = list({identity.digest: identity for _, identity in sources}.values())
+    _check_teachers(identities, depth, report)
+    if depth.rescore and report.ok:
+        rows = sum(Shard.open(path).rows for path, _ in sources)
+        _rescore(sources, rows, None, depth, report)
+    _check_student(identities, depth, report)
+
+
+def _check_teachers(identities: Sequence[Identity], depth: Depth, report: Report) -> None:
+    if depth.teacher is not None:
+        report.depth = 2
+        check_teacher(identities, depth.teacher, report)
+
+
+def _check_student(identities: Sequence[Identity], depth: Depth, report: Report) -> None:
+    """Depth 4, of what could be read: an identity that could not has been told already."""
+    if depth.student is None or not identities:
+        return
+    report.depth = 4
+    try:
+        stamp = read_stamp(depth.student.folder)
+    except LopdError as error:
+        report.add_error(error, media.STAMP_FILE)
+        return
+    report.add_chain(check_chain(identities, depth.student, stamp))
 
 
 def verify_store(store: Store) -> Report:
