@@ -10,9 +10,11 @@ is whole. Older ones go only after that.
 """
 
 import os
+import pickle
 import re
 import secrets
 import shutil
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +37,15 @@ LISTING: Final = "checkpoint.json"
 _VERSION: Final = 1
 _NAME: Final = re.compile(r"step-(\d{8,})")
 _UNFINISHED: Final = ".unfinished-"
+_STRANGE: Final = (
+    RuntimeError,
+    ValueError,
+    LookupError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+)  # with pickle's and struct's own, what torch.load was seen to raise on random bytes, and kin
 _OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")  # how safetensors says which error it met
 
 Write = Callable[[Path], None]
@@ -74,7 +85,7 @@ class Checkpoints:
 
     def latest(self) -> Path | None:
         """The newest checkpoint, or None when there is none."""
-        return self.all()[-1] if self.all() else None
+        return next(reversed(self.all()), None)
 
     def save(self, step: int, write: Write) -> Path:
         """Keep what `write` writes as the checkpoint of `step`.
@@ -181,8 +192,6 @@ def load_state(path: Path) -> Any:
         IntegrityError: the file is not what was written.
         FormatError: it is, but was never written by `save_state`.
     """
-    import pickle
-
     import torch
 
     wanted = _read_listing(path.parent).get(path.name)
@@ -192,7 +201,7 @@ def load_state(path: Path) -> Any:
         raise IntegrityError.of([problem], subject=_damaged(path.parent))
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except (pickle.UnpicklingError, struct.error, *_STRANGE) as error:
         raise FormatError(f"{path}: expected tensors that torch can load, found {error}") from error
 
 
