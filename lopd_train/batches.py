@@ -13,7 +13,7 @@ from lopd_store.errors import UsageError
 Layout = Literal["padded", "packed"]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-LAYOUTS: Final[tuple[str, ...]] = get_args(Layout)
+LAYOUTS: Final[tuple[Layout, ...]] = get_args(Layout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

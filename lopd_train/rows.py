@@ -2,10 +2,10 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import IO, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -87,23 +87,24 @@ class Rows:
                 f"{signal.name}: expected a signal or sft data, found {signal.kind}; `lopd-store"
                 " build` scores rollouts with a teacher"
             )
-        reading = _Reading(signal, max_length)
-        for shard in signal.open_shards():
-            reading.take(shard)
-        return reading.rows()
+        with ExitStack() as files:  # their mappings outlive them
+            reading = _Reading(signal, max_length, files)
+            for shard in signal.open_shards():
+                reading.take(shard)
+            return reading.rows()
 
 
 class _Reading:
     """Rows on their way into flat files."""
 
-    def __init__(self, signal: Signal, max_length: int | None) -> None:
+    def __init__(self, signal: Signal, max_length: int | None, files: ExitStack) -> None:
         self._signal = signal
         self._longest = np.iinfo(np.int64).max if max_length is None else max_length
         self._columns = list(required(signal.kind))
-        self._prompts, self._responses = _Lists(np.int32), _Lists(np.int32)
-        self._trained = _Values(np.bool_)
-        self._teacher = _Values(np.float32) if signal.kind == "signal" else None
-        self._rollout: _Values | None = _Values(np.float32)
+        self._prompts, self._responses = _Lists(np.int32, files), _Lists(np.int32, files)
+        self._trained = _Values(np.bool_, files)
+        self._teacher = _Values(np.float32, files) if signal.kind == "signal" else None
+        self._rollout: _Values | None = _Values(np.float32, files)
         self._left_out = self._too_long = 0
 
     def take(self, shard: Shard) -> None:
@@ -168,30 +169,32 @@ class _Reading:
 class _Values:
     """Numbers of one type, appended to a file without a name and read back as a mapping."""
 
-    def __init__(self, dtype: npt.DTypeLike) -> None:
+    def __init__(self, dtype: npt.DTypeLike, files: ExitStack) -> None:
         self._dtype = np.dtype(dtype)
         with _explained():
-            self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - `mapped` closes it
+            opened = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - `files` closes it
+        self._file = files.enter_context(opened)
         self.count = 0
 
     def append(self, values: npt.NDArray[Any]) -> None:
         """Write these after the others."""
+        left = np.ascontiguousarray(values, self._dtype).view(np.uint8).data
         with _explained():
-            self._file.write(np.ascontiguousarray(values, self._dtype).data)
+            while left:
+                left = left[self._file.write(left) :]
         self.count += len(values)
 
     def mapped(self) -> npt.NDArray[Any]:
         """All of them; the file goes with the array."""
-        with _explained(), self._file:
-            self._file.flush()
+        with _explained():
             return np.memmap(self._file, self._dtype, mode="r", shape=(self.count,))
 
 
 class _Lists:
     """Lists of numbers: their values in a file, their lengths in memory."""
 
-    def __init__(self, dtype: npt.DTypeLike) -> None:
-        self.values = _Values(dtype)
+    def __init__(self, dtype: npt.DTypeLike, files: ExitStack) -> None:
+        self.values = _Values(dtype, files)
         self._lengths: list[Ints] = []
 
     def append(self, lists: flat.Lists, keep: npt.NDArray[np.bool_]) -> None:

@@ -2,15 +2,19 @@
 """Micro-batches: what stands where, and that the layout changes no log-prob."""
 
 import functools
+from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from lopd_train.batches import Layout
+from lopd_train.batches import LAYOUTS, Layout
 from lopd_train.collate import Batch, collate
 from lopd_train.rows import Rows
 from tests.models import ARCHITECTURES, save_model
@@ -72,6 +76,84 @@ def by_themselves(model: Any, rows: Rows, row: int) -> torch.Tensor:
     logprobs = logits.log_softmax(-1)
     places = [place for place in range(len(response)) if rows.trained[first + place]]
     return torch.stack([logprobs[len(prompt) + t - 1, response[t]] for t in places])
+
+
+@given(
+    count=st.integers(1, 7),
+    seed=st.integers(0, 2**32),
+    layout=st.sampled_from(["padded", "packed"]),
+)
+def test_tensors_are_what_a_plain_loop_makes(count: int, seed: int, layout: Layout) -> None:
+    rows = random_rows_by_hand(count, seed=seed, longest=6)
+    chosen = np.random.default_rng(seed).integers(count, size=1 + seed % 7)
+    batch = collate(rows, chosen, layout=layout)
+    expected = by_a_plain_loop(rows, chosen.tolist(), layout)
+    found = {
+        field.name: value.tolist() if isinstance(value, torch.Tensor) else value
+        for field in fields(batch)
+        if (value := getattr(batch, field.name)) is not None
+    }
+    assert found == expected
+    integers = (batch.input_ids_BT, batch.position_ids_BT, batch.before_N, batch.targets_N)
+    assert {tensor.dtype for tensor in (*integers, batch.lengths_N, batch.rows_N)} == {torch.int64}
+    assert batch.teacher_N is not None
+    assert batch.rollout_N is not None
+    assert batch.teacher_N.dtype == batch.rollout_N.dtype == torch.float32
+
+
+def by_a_plain_loop(rows: Rows, chosen: list[int], layout: Layout) -> dict[str, Any]:
+    """The fields of a Batch, from lists, one token after another."""
+    inputs, positions, tokens = [], [], []
+    for place, row in enumerate(chosen):
+        prompt, response, trained, teacher, rollout = lists_of(rows, row)
+        for t, target in enumerate(response):
+            if trained[t]:
+                said = (place, len(prompt) + t - 1, target, sum(trained), teacher[t], rollout[t])
+                tokens.append(said)
+        inputs.append((prompt + response)[:-1])
+        positions.append(list(range(len(inputs[-1]))))
+    longest = max(map(len, inputs))
+    starts = [longest * place for place in range(len(chosen))]
+    if layout == "packed":
+        starts = [sum(map(len, inputs[:place])) for place in range(len(chosen))]
+        inputs, positions = [[*chain(*inputs)]], [[*chain(*positions)]]
+    else:
+        inputs = [ids + [0] * (longest - len(ids)) for ids in inputs]
+        positions = [list(range(longest)) for _ in inputs]
+    return {
+        "input_ids_BT": inputs,
+        "position_ids_BT": positions,
+        "before_N": [starts[place] + t for place, t, *_ in tokens],
+        "targets_N": [target for _, _, target, *_ in tokens],
+        "lengths_N": [length for _, _, _, length, _, _ in tokens],
+        "rows_N": [place for place, *_ in tokens],
+        "teacher_N": [teacher for *_, teacher, _ in tokens],
+        "rollout_N": [rollout for *_, rollout in tokens],
+        "rows": len(chosen),
+    }
+
+
+def lists_of(rows: Rows, row: int) -> tuple[Any, ...]:
+    """One row: prompt, response, trained, teacher and rollout log-probs."""
+    assert rows.teacher_logprobs is not None
+    assert rows.rollout_logprobs is not None
+    prompt = slice(*rows.prompt_offsets[row : row + 2])
+    response = slice(*rows.response_offsets[row : row + 2])
+    flat = (rows.response_ids, rows.trained, rows.teacher_logprobs, rows.rollout_logprobs)
+    return rows.prompt_ids[prompt].tolist(), *(column[response].tolist() for column in flat)
+
+
+def test_prompts_and_masked_positions_are_no_targets_and_get_no_gradient() -> None:
+    """The model is a table of logits here: whatever is not a target stays where it was."""
+    rows = random_rows_by_hand(6)
+    for layout in LAYOUTS:
+        batch = collate(rows, np.arange(6), layout=layout)
+        logits = torch.zeros(batch.input_ids_BT.numel(), 320, requires_grad=True)
+        picked = logits[batch.before_N].log_softmax(-1).gather(-1, batch.targets_N[:, None])
+        (gradient,) = torch.autograd.grad(picked.sum(), logits)
+        touched = gradient.abs().sum(-1).nonzero()[:, 0]
+        assert touched.tolist() == sorted(batch.before_N.tolist())
+        assert len(touched) == int(rows.trained.sum()) < len(rows.response_ids)
 
 
 def test_a_padded_micro_batch_by_hand() -> None:
