@@ -41,6 +41,7 @@ from lopd_store.inputs.rollouts import (
 )
 from lopd_store.inputs.text import ModelRenderer
 from lopd_store.rows.precision import Precision
+from lopd_store.signals import Signal, open_signal
 from lopd_store.stamping import read_stamp, write_stamp
 from lopd_store.store import Store
 from lopd_store.verify.report import Report
@@ -74,6 +75,7 @@ __all__ = [
     "Problem",
     "Report",
     "Sampling",
+    "Signal",
     "Stamp",
     "Store",
     "StoreError",
@@ -84,6 +86,7 @@ __all__ = [
     "generate",
     "load",
     "open_rollouts",
+    "open_signal",
     "prompts_from_file",
     "read_stamp",
     "rollouts_from_file",

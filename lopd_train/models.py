@@ -30,6 +30,7 @@ def load_policy(folder: Path, options: TrainOptions, device: torch.device) -> Po
     """
     if not folder.is_dir():
         raise NotFoundError(f"expected a checkpoint's folder, found none at {folder}")
+    transformers.utils.logging.disable_progress_bar()
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder,

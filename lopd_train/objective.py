@@ -13,7 +13,7 @@ from lopd_train.collate import Batch
 from lopd_train.losses import (
     LossOptions,
     Reduction,
-    advantages,
+    mean_advantage,
     opd_loss,
     reduction_weights,
     sft_loss,
@@ -114,9 +114,8 @@ class OpdObjective:
     ) -> torch.Tensor:
         """See Objective."""
         assert batch.teacher_N is not None  # noqa: S101 - `check` refused it
-        found_N = advantages(batch.teacher_N, logprobs_N, clip=self.options.advantage_clip)
         weights_N = weights(self.options.reduction, batch, totals)
-        return torch.stack([(weights_N * found_N).double().sum(), weights_N.double().sum()])
+        return mean_advantage(logprobs_N, batch.teacher_N, weights_N, options=self.options)
 
     def report(self, sums: Mapping[str, float]) -> dict[str, float]:
         """See Objective. `kl` estimates KL(π_θ‖π_T) a token, with weights π_θ/π_rollout."""

@@ -98,7 +98,7 @@ def train_sft(
 
 def check_tokenizer(material: Material) -> None:
     """Raise ConsistencyError unless the rows' ids are those of the base's tokenizer."""
-    tokenizer = material.student.require_tokenizer()
+    tokenizer = material.student.require_tokenizer().identity
     problems = [
         problem
         for identity in material.signal.identities

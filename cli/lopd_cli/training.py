@@ -37,8 +37,10 @@ def commands() -> None:
     """Train a student: sft on what a teacher wrote, opd on a teacher's signal.
 
     Stopped or killed at any moment, the same command goes on from its last checkpoint. Under
-    torchrun, weights, gradients and moments are cut over the processes (FSDP2), as in
-    torchrun --no-python --nproc-per-node 8 lopd-train opd …
+    torchrun, weights, gradients and moments are cut over the processes (FSDP2); mind the two
+    dashes before the command:
+
+    torchrun --standalone --nproc-per-node 8 --no-python -- lopd-train opd …
 
     Exit codes: 0 ok, 1 unexpected or diverged, 2 usage, 3 integrity, 4 not found, 5 format,
     6 consistency.
