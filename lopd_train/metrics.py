@@ -4,6 +4,7 @@ import json
 import math
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
@@ -60,11 +61,15 @@ class Metrics:
         """
         with explained("cannot write", folder):
             folder.mkdir(parents=True, exist_ok=True)
-        sinks: list[Sink] = [JsonLines(folder / JSONL, done=done, inconsistent=inconsistent)]
-        if tensorboard:
-            sinks.append(TensorBoard(folder / TENSORBOARD, done=done))
-        if wandb is not None:
-            sinks.append(WeightsAndBiases(folder, project=wandb))
+        with ExitStack() as opened:  # closes the others where one cannot be opened
+            sinks: list[Sink] = [JsonLines(folder / JSONL, done=done, inconsistent=inconsistent)]
+            opened.callback(sinks[0].close)
+            if wandb is not None:
+                sinks.append(WeightsAndBiases(folder, project=wandb))
+                opened.callback(sinks[-1].close)
+            if tensorboard:
+                sinks.append(TensorBoard(folder / TENSORBOARD, done=done))
+            opened.pop_all()
         return cls(sinks)
 
     def write(self, step: int, values: Mapping[str, Value]) -> None:
@@ -74,8 +79,9 @@ class Metrics:
 
     def close(self) -> None:
         """See Sink."""
-        for sink in self._sinks:
-            sink.close()
+        with ExitStack() as stack:  # every one, even when one fails
+            for sink in self._sinks:
+                stack.callback(sink.close)
 
     def __enter__(self) -> Self:
         return self
@@ -106,7 +112,8 @@ class JsonLines:
 
     def close(self) -> None:
         """See Sink."""
-        self._file.close()
+        with explained("cannot write", self._path):
+            self._file.close()
 
 
 def _finite(value: Value) -> Value:
