@@ -16,14 +16,14 @@ class Side:
 
     Attributes:
         label: who it is in the chain, such as `SFT teacher`.
-        facts: its name and revision, its digests.
+        facts: its name and revision, its digests; no path, as stamps keep what was found.
     """
 
     label: str
     facts: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.label} {', '.join(self.facts)}"
+        return f"{self.label}: {', '.join(self.facts)}"
 
     def lines(self) -> Iterator[str]:
         """One fact a line, the label before the first."""
@@ -37,7 +37,7 @@ class Mismatch:
 
     Attributes:
         kind: a stable word to match on, such as `other-teacher-revision`.
-        where: which document says the found side.
+        where: where the found side stands: `student`, `lopd.json` or `rows`.
         says: one sentence for people.
         expected: the side of the student.
         found: the side of the rows, or of what should belong to the student.

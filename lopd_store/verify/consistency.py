@@ -18,6 +18,7 @@ from lopd_store.identity.model import Fingerprint
 from lopd_store.stamping import check_stamp
 from lopd_store.verify import mismatches as broken
 from lopd_store.verify.chain import Chain, Mismatch
+from lopd_store.verify.mismatches import Difference
 
 __all__ = ["Chain", "check_chain"]
 
@@ -117,19 +118,18 @@ def _of_tokenizer(
             yield broken.other_tokenizer(tokenizer, identity.tokenizer, whose=whose)
 
 
-def _difference(expected: ModelIdentity, found: ModelIdentity) -> str | None:
-    """None for the same model; else what differs, as the end of a mismatch's kind."""
+def _difference(expected: ModelIdentity, found: ModelIdentity) -> Difference | None:
+    """None for the same model."""
     one, other = (replace(model, asserted_same_as=None) for model in (expected, found))
     kinds = {problem.kind for problem in same_teacher(one, other)}
     if not kinds:
         return None
-    sources = expected.source, found.source
-    repos, commits = ({getattr(s, key, None) for s in sources} for key in ("repo", "commit"))
-    if None not in repos and len(repos) == 1 and len(commits) > 1:
-        return "-revision"
+    here, there = one.source, other.source
+    if here and there and here.repo == there.repo and here.commit != there.commit:
+        return "revision"
     if "other-weights" in kinds:
-        return ""
-    return "-config" if "other-config" in kinds else "-adapter"
+        return "model"
+    return "config" if "other-config" in kinds else "adapter"
 
 
 def _notes(

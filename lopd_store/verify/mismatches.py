@@ -1,5 +1,7 @@
 """Each link of the chain that can be broken: in what words, and what a person can do about it."""
 
+from typing import Literal
+
 from lopd_store.documents import media
 from lopd_store.documents.identity import Identity
 from lopd_store.documents.model import ModelIdentity
@@ -9,21 +11,24 @@ from lopd_store.errors import Problem
 from lopd_store.identity.model import Fingerprint
 from lopd_store.verify.chain import Mismatch, Side
 
+Difference = Literal["model", "revision", "config", "adapter"]
+"""How a model is not another: `revision` is that of a Hub repository, `model` all else."""
+
 STUDENT = "student"
-SIGNAL = "signal"
+ROWS = "rows"
 
 
 def no_stamp(student: Fingerprint, carried: Stamp | None) -> Mismatch:
     """Nothing beside the student says who wrote its SFT data; the rows may carry a claim."""
     found = ["none"]
     if carried is not None and carried.sft_manifest_digest is not None:
-        found.append(f"though the rollouts carry one by sft artifact {carried.sft_manifest_digest}")
+        found.append(f"the rollouts carry one, by sft artifact {carried.sft_manifest_digest}")
     return Mismatch(
         kind="no-stamp",
         where=STUDENT,
         says="nothing says which SFT data taught this student, and so which teacher wrote them",
-        expected=Side(STUDENT, (f"{media.STAMP_FILE} in {student.folder}",)),
-        found=Side("found", tuple(found)),
+        expected=Side("student's stamp", (f"{media.STAMP_FILE} beside the weights",)),
+        found=Side("student's stamp", tuple(found)),
         advice=f"if you know which SFT data taught it, say so: {_stamp_it(student)}",
     )
 
@@ -53,8 +58,8 @@ def no_one_teacher(problem: Problem, stamp: Stamp) -> Mismatch:
         kind=problem.kind,
         where=media.STAMP_FILE,
         says="the stamp names no single teacher of the student's SFT data",
-        expected=Side(STUDENT, ("SFT data by one known teacher",)),
-        found=Side("its stamp", teachers or ("no sft artifact",)),
+        expected=Side("SFT teachers", ("one",)),
+        found=Side("SFT teachers", teachers or ("none known",)),
         advice="SFT the student on data that the scoring teacher alone wrote",
     )
 
@@ -71,17 +76,17 @@ def other_sft_tokenizer(student: TokenizerIdentity, sft: TokenizerIdentity) -> M
     )
 
 
-def other_teacher(difference: str, sft: ModelIdentity, scored: ModelIdentity) -> Mismatch:
+def other_teacher(difference: Difference, sft: ModelIdentity, scored: ModelIdentity) -> Mismatch:
     """Another teacher scored the rows than the one that wrote the SFT data."""
     says = {
-        "": "another model scored these rows than the one that wrote the student's SFT data",
-        "-revision": "another revision of the SFT teacher scored these rows",
-        "-config": "the SFT teacher's weights scored these rows, but with another config",
-        "-adapter": "the SFT teacher scored these rows with another LoRA adapter",
+        "model": "another model scored these rows than the one that wrote the student's SFT data",
+        "revision": "another revision of the SFT teacher scored these rows",
+        "config": "the SFT teacher's weights scored these rows, but with another config",
+        "adapter": "the SFT teacher scored these rows with another LoRA adapter",
     }
     return Mismatch(
-        kind=f"other-teacher{difference}",
-        where=SIGNAL,
+        kind=_kind("other-teacher", difference),
+        where=ROWS,
         says=says[difference],
         expected=Side("SFT teacher", facts(sft)),
         found=Side("scoring teacher", facts(scored)),
@@ -97,10 +102,10 @@ def other_tokenizer(student: TokenizerIdentity, rows: TokenizerIdentity, *, whos
     """Ids in the rows mean other text than they do for the student."""
     return Mismatch(
         kind="other-tokenizer",
-        where=SIGNAL,
+        where=ROWS,
         says="token ids of these rows mean other text to the student",
         expected=Side(f"{whose} tokenizer", tokenizer_facts(student)),
-        found=Side("signal's tokenizer", tokenizer_facts(rows)),
+        found=Side("rows' tokenizer", tokenizer_facts(rows)),
         advice=(
             "put back the tokenizer that sampled them beside the student's weights, or roll out"
             " and score again"
@@ -114,7 +119,7 @@ def unknown_policy(identity: Identity, student: Fingerprint) -> Mismatch:
     source = f"rows imported from file {imported.digest}" if imported else "no policy named"
     return Mismatch(
         kind="unknown-policy",
-        where=SIGNAL,
+        where=ROWS,
         says="nothing says which weights sampled these rows",
         expected=Side(STUDENT, facts(student.model)),
         found=Side("rollouts", (source,)),
@@ -122,13 +127,13 @@ def unknown_policy(identity: Identity, student: Fingerprint) -> Mismatch:
     )
 
 
-def other_policy(difference: str, student: Fingerprint, policy: ModelIdentity) -> Mismatch:
+def other_policy(difference: Difference, student: Fingerprint, policy: ModelIdentity) -> Mismatch:
     """Other weights sampled the rows than the student's."""
     says = {
-        "": "other weights than the student's sampled these rows",
-        "-revision": "another revision of the student sampled these rows",
-        "-config": "the student's weights sampled these rows, but with another config",
-        "-adapter": "the student's weights sampled these rows, but with another LoRA adapter",
+        "model": "other weights than the student's sampled these rows",
+        "revision": "another revision of the student sampled these rows",
+        "config": "the student's weights sampled these rows, but with another config",
+        "adapter": "the student's weights sampled these rows, but with another LoRA adapter",
     }
     advice = roll_out_again(student)
     if student.model.adapter is not None and policy.adapter is None:
@@ -137,8 +142,8 @@ def other_policy(difference: str, student: Fingerprint, policy: ModelIdentity) -
             " it sampled these rows; else roll out again from the merged checkpoint and score"
         )
     return Mismatch(
-        kind=f"other-policy{difference}",
-        where=SIGNAL,
+        kind=_kind("other-policy", difference),
+        where=ROWS,
         says=says[difference],
         expected=Side(STUDENT, facts(student.model)),
         found=Side("rollouts' policy", facts(policy)),
@@ -150,7 +155,7 @@ def retokenised(student: Fingerprint) -> Mismatch:
     """The ids were made from text: the policy may have sampled others."""
     return Mismatch(
         kind="retokenised-rollouts",
-        where=SIGNAL,
+        where=ROWS,
         says="ids were made from text, so these need not be the tokens that were sampled",
         expected=Side("rollouts", ("the ids that the student sampled",)),
         found=Side("rollouts", ("ids that a tokenizer made from their text",)),
@@ -164,7 +169,7 @@ def other_stamp(student: Fingerprint, stamp: Stamp, carried: Stamp) -> Mismatch:
     differ = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
     return Mismatch(
         kind="other-stamp",
-        where=SIGNAL,
+        where=ROWS,
         says=f"the rollouts carry another stamp than the student: {', '.join(differ)} differ",
         expected=Side("student's stamp", stamp_facts(stamp)),
         found=Side("rollouts' stamp", stamp_facts(carried)),
@@ -179,10 +184,10 @@ def no_identity() -> Mismatch:
     """There is no document that says who made the rows."""
     return Mismatch(
         kind="no-identity",
-        where=SIGNAL,
+        where=ROWS,
         says="nothing says who made these rows",
-        expected=Side(SIGNAL, ("an identity document",)),
-        found=Side("found", ("none",)),
+        expected=Side("identity", ("one at least",)),
+        found=Side("identity", ("none",)),
         advice="build the signal with lopd-store build, which writes who made it into each shard",
     )
 
@@ -219,6 +224,10 @@ def roll_out_again(student: Fingerprint) -> str:
         "roll out again from this checkpoint (lopd-store generate --kind rollouts --model"
         f" {student.folder} --prompts PROMPTS -o ROLLOUTS) and score that"
     )
+
+
+def _kind(word: str, difference: Difference) -> str:
+    return word if difference == "model" else f"{word}-{difference}"
 
 
 def _stamp_it(student: Fingerprint) -> str:

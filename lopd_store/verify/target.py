@@ -1,7 +1,7 @@
 """What can be verified: an artifact of a store, a whole store, shards that no manifest names."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +13,7 @@ from lopd_store.documents import media
 from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Manifest
 from lopd_store.documents.noise import Noise
-from lopd_store.errors import IntegrityError, LopdError, NotFoundError, UsageError
+from lopd_store.errors import IntegrityError, LopdError, NotFoundError, Problem, UsageError
 from lopd_store.identity.model import Fingerprint
 from lopd_store.shards.reader import Shard
 from lopd_store.signals import Signal, open_signal
@@ -171,9 +171,15 @@ def _check_student(identities: Sequence[Identity], depth: Depth, report: Report)
     try:
         stamp = read_stamp(depth.student.folder)
     except LopdError as error:
-        report.add_error(error, media.STAMP_FILE)
+        report.add(type(error), [_of_stamp(problem) for problem in error.problems])
+        if not error.problems:
+            report.add_error(error, media.STAMP_FILE)
         return
     report.add_chain(check_chain(identities, depth.student, stamp))
+
+
+def _of_stamp(problem: Problem) -> Problem:
+    return replace(problem, where=f"{media.STAMP_FILE} {problem.where}")
 
 
 def verify_store(store: Store) -> Report:

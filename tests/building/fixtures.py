@@ -1,6 +1,7 @@
 """Fixtures that several folders' conftest.py take over: two tiny models and their rollouts."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from lopd_store.identity.model import Fingerprint, fingerprint
 from lopd_store.store import Store
 from lopd_store.store.durable import no_sync
 from tests.building.chain import build_signal, publish_rollouts, random_rows
+from tests.building.lineage import Lineage, make_lineage
 
 ROWS = 60
 
@@ -67,4 +69,38 @@ def store(root: Path) -> Store:
     return Store.open(root, sync=no_sync)
 
 
-__all__ = ["built", "models", "origin", "root", "signal", "store", "student", "teacher"]
+@pytest.fixture(scope="session")
+def origin_lineage(
+    tmp_path_factory: pytest.TempPathFactory, teacher: Fingerprint, models: dict[str, Path]
+) -> Lineage:
+    folder = tmp_path_factory.mktemp("lineage")
+    return make_lineage(folder, wrote=teacher, student=models["student"])
+
+
+@pytest.fixture
+def lineage(origin_lineage: Lineage, tmp_path: Path) -> Lineage:
+    """An honest chain."""
+    folder = Path(shutil.copytree(origin_lineage.store.root.parent, tmp_path / "lineage"))
+    store = Store.open(folder / "store")
+    return replace(origin_lineage, store=store, student=folder / "student")
+
+
+@pytest.fixture
+def other(models: dict[str, Path]) -> Fingerprint:
+    """Another teacher, of the same tokenizer."""
+    return fingerprint(str(models["padded"]))
+
+
+__all__ = [
+    "built",
+    "lineage",
+    "models",
+    "origin",
+    "origin_lineage",
+    "other",
+    "root",
+    "signal",
+    "store",
+    "student",
+    "teacher",
+]
