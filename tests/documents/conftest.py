@@ -163,6 +163,16 @@ def documents() -> dict[str, Json]:
             "identities": [sft],
         },
     }
+    run = {
+        "signal": {"artifact": digest("2"), "identities": [digest("3")]},
+        "start": {"weights_digest": digest("4"), "config_digest": digest("c")},
+    }
+    problem = {"kind": "no-stamp", "where": "student", "expected": "a stamp", "found": "none"}
+    untaught = {
+        **{name: stamp[name] for name in ("format", "how", "weights_digest", "config_digest")},
+        "adapter_digest": digest("5"),
+        "opd": [run | {"inconsistent": [problem]}, run],
+    }
     rolled = [signal("rollout_logprobs", "policy", "sampling")]
     rollouts = identity_of("rollouts", {"policy": model("d")}, sampled, rolled)
     taught = [*rolled, signal("teacher_logprobs", "teacher", "teacher")]
@@ -191,6 +201,8 @@ def documents() -> dict[str, Json]:
         "artifact": artifact_of("signal", identity),
         "manifest": manifest,
         "stamp": stamp,
+        "trained": stamp | {"opd": [run]},
+        "untaught": untaught,
         "noise": noise,
         "noise_manifest": noise_manifest_of(noise, manifest),
         "index": {"schemaVersion": 2, "manifests": [named("a/b", manifest)]},

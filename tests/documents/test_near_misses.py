@@ -23,6 +23,7 @@ class Case(NamedTuple):
 
 
 ROWS = "/layers/2/annotations/dev.lopd.rows"
+START = "/opd/0/start"
 CASES = {
     "sft": [
         Case("no format", "/format", GONE, "missing-field", "/"),
@@ -189,6 +190,26 @@ CASES = {
             "size that lies", "/sft/manifest/layers/0/size", 1, "size-mismatch", "/sft/identities/0"
         ),
         Case("newer sft identity", "/sft/identities/0/format", "lopd.identity.v2", "newer-format"),
+        Case("no sft and no history", "/sft", GONE, "missing-field", "/"),
+        Case("adapter by name", "/adapter_digest", "lora", "not-a-digest"),
+    ],
+    "trained": [
+        Case("no run at all", "/opd", [], "too-few"),
+        Case("run on nothing", "/opd/0/signal", GONE, "missing-field", "/opd/0"),
+        Case("signal of nobody", "/opd/0/signal/identities", [], "too-few"),
+        Case("run from nowhere", "/opd/0/start/weights_digest", GONE, "missing-field", START),
+        Case("inconsistent for no reason", "/opd/0/inconsistent", [], "too-few"),
+        Case("consistent with unknown sft", "/sft", GONE, "missing-field", "/opd/0"),
+    ],
+    "untaught": [
+        Case("passed without sft", "/opd/0/inconsistent", GONE, "missing-field", "/opd/0"),
+        Case(
+            "problem without a kind",
+            "/opd/0/inconsistent/0/kind",
+            GONE,
+            "missing-field",
+            "/opd/0/inconsistent/0",
+        ),
     ],
     "noise": [
         Case("noise mean over max", "/mean_abs", "2e-05", "out-of-range"),
@@ -207,7 +228,13 @@ CASES = {
         Case("row below zero", "/row", -1, "out-of-range"),
     ],
 }
-SCHEMAS = {"sft": "identity", "rollouts": "identity", "noise_manifest": "manifest"}
+SCHEMAS = {
+    "sft": "identity",
+    "rollouts": "identity",
+    "noise_manifest": "manifest",
+    "trained": "stamp",
+    "untaught": "stamp",
+}
 NAMES = [
     "/model",
     "../model",

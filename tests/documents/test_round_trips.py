@@ -12,14 +12,17 @@ from hypothesis import strategies as st
 from lopd_store import canonical
 from lopd_store.documents import (
     ArtifactDocument,
+    BaseModel,
     Descriptor,
     Document,
     Identity,
     Manifest,
     ModelIdentity,
     Noise,
+    OpdRun,
     Part,
     Scoring,
+    SignalUsed,
     Stamp,
     TokenizerIdentity,
 )
@@ -32,6 +35,8 @@ KINDS: dict[str, type[Document]] = {
     "manifest": Manifest,
     "noise_manifest": Manifest,
     "stamp": Stamp,
+    "trained": Stamp,
+    "untaught": Stamp,
     "noise": Noise,
 }
 NEW = st.text(min_size=1, max_size=8).map(lambda text: f"new {text}")
@@ -51,7 +56,8 @@ def objects(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, dict):
         return []
     inner = [found for item in value.values() for found in objects(item)]
-    return [value, *inner] if "digest" in value or "format" in value else inner
+    named = {"digest", "format", "identities", "signal", "found", "weights_digest"}
+    return [value, *inner] if named & value.keys() else inner
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -63,7 +69,7 @@ def test_bytes_and_digest_stay(name: str, documents: dict[str, Any]) -> None:
     assert document.json == documents[name]
 
 
-@pytest.mark.parametrize("name", ["sft", "rollouts", "artifact", "manifest", "noise"])
+@pytest.mark.parametrize("name", ["sft", "rollouts", "artifact", "manifest", "noise", "untaught"])
 @given(fields=FIELDS)
 @few
 def test_unknown_fields_stay(name: str, fields: dict[str, Any], documents: dict[str, Any]) -> None:
@@ -116,13 +122,16 @@ def test_documents_pickle_and_hash_by_their_bytes(name: str, documents: dict[str
         (TokenizerIdentity, ("identity", "tokenizer")),
         (Scoring, ("identity", "scorings", "teacher")),
         (Descriptor, ("manifest", "config")),
+        (OpdRun, ("untaught", "opd", 0)),
+        (SignalUsed, ("untaught", "opd", 0, "signal")),
+        (BaseModel, ("untaught", "opd", 0, "start")),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else value[-1],
 )
 @given(fields=FIELDS)
 @few
 def test_parts_give_back_what_they_were_given(
-    kind: type[Part], path: tuple[str, ...], fields: dict[str, Any], documents: dict[str, Any]
+    kind: type[Part], path: tuple[str | int, ...], fields: dict[str, Any], documents: dict[str, Any]
 ) -> None:
     place: Any = documents
     for step in path:

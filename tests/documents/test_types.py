@@ -17,7 +17,9 @@ from lopd_store.documents import (
     Manifest,
     ModelIdentity,
     Noise,
+    OpdRun,
     Sampling,
+    SignalUsed,
     SkippedRow,
     SpecialIds,
     Stamp,
@@ -228,6 +230,39 @@ def test_a_stamp_takes_the_base_from_a_model(documents: dict[str, Any]) -> None:
     assert built.base == BaseModel(
         weights_digest=digest("a"), config_digest=digest("c"), source=base.source
     )
+
+
+def test_the_history_of_a_stamp_is_read(documents: dict[str, Any]) -> None:
+    stamp = Stamp.from_json(documents["untaught"])
+    assert (stamp.sft_manifest_digest, stamp.sft_artifact, stamp.sft_identities) == (None, None, ())
+    assert stamp.adapter_digest == digest("5")
+    first, second = stamp.opd
+    assert first.signal == SignalUsed(identities=(digest("3"),), artifact=digest("2"))
+    assert first.start == BaseModel(weights_digest=digest("4"), config_digest=digest("c"))
+    assert [problem.kind for problem in first.inconsistent] == ["no-stamp"]
+    assert second.inconsistent == ()
+    with pytest.raises(ConsistencyError, match="unknown-sft"):
+        _ = stamp.sft_teacher
+    with pytest.raises(ConsistencyError, match="unknown-sft"):
+        _ = stamp.sft_tokenizer
+
+
+def test_a_further_run_keeps_what_the_stamp_said_before(documents: dict[str, Any]) -> None:
+    document = documents["trained"] | {"how": "asserted", "adapter_digest": str(digest("8"))}
+    document["new"] = {"kept": True}
+    document["opd"][0]["new"] = "kept"
+    start = Stamp.from_json(document)
+    model = ModelIdentity.from_json(documents["sft"]["models"]["teacher"])
+    run = OpdRun(
+        signal=SignalUsed(identities=(digest("6"),), content_digest=digest("7")),
+        start=BaseModel(weights_digest=start.weights_digest, config_digest=digest("c")),
+    )
+    document["weights_digest"] = str(digest("a"))
+    document["opd"].append(run.to_json())
+    del document["adapter_digest"]
+    stamp = Stamp.after_opd(start, model=model, run=run)
+    assert stamp.json == document
+    assert [each.signal.artifact for each in stamp.opd] == [digest("2"), None]
 
 
 def test_data_by_two_teachers_has_no_one_teacher(documents: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from lopd_store import canonical
 from lopd_store.digest import Digest, tagged
+from lopd_store.documents import Stamp
 from lopd_store.errors import FormatError
 from lopd_store.identity.weights import weights_digest
 from lopd_store.rows import columns, sample_id
@@ -127,3 +128,18 @@ def test_rounding_agrees() -> None:
     rounded = Precision.parse("2^-12").round(values)
     assert rounded.tobytes() == expected.tobytes()
     assert np.all(np.abs(rounded.astype(np.float64) - values) <= 2.0**-12)
+
+
+@pytest.mark.parametrize("case", VECTORS["stamps"]["accepted"], ids=lambda case: case["why"])
+def test_stamps_say_what_they_are_said_to_say(case: dict[str, Any]) -> None:
+    stamp = Stamp.parse(b64decode(case["bytes"]))
+    assert str(stamp.digest) == case["digest"]
+    assert (str(stamp.sft_manifest_digest) if case["sft"] else None) == case["sft"]
+    assert [str(teacher.weights_digest) for teacher in stamp.sft_teachers] == case["teachers"]
+    assert [bool(run.inconsistent) for run in stamp.opd] == case["inconsistent"]
+
+
+@pytest.mark.parametrize("case", VECTORS["stamps"]["refused"], ids=lambda case: case["why"])
+def test_stamps_that_do_not_hold_together_are_refused(case: dict[str, Any]) -> None:
+    with pytest.raises(FormatError):
+        Stamp.parse(b64decode(case["bytes"]))
