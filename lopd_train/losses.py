@@ -72,13 +72,16 @@ class SurrogateLoss:
 
     Attributes:
         loss: scalar, the only one with a gradient.
+        slopes_N: that gradient, by each log-prob: -w · ρ · (A − baseline). A token's slope depends
+            on its own log-prob alone, which is what `target_logprobs` wants to know.
         advantages_N: clipped, before centring.
-        importance_N: the capped weights; None for `none`.
+        importance_N: the capped weights; None for importance `none`.
         clipped: the share of tokens whose advantage was clipped; scalar, NaN for no tokens.
         stopped: the share of tokens without a gradient because of `ppo_clip`; the same.
     """
 
     loss: torch.Tensor
+    slopes_N: torch.Tensor
     advantages_N: torch.Tensor
     importance_N: torch.Tensor | None
     clipped: torch.Tensor
@@ -165,24 +168,25 @@ def opd_loss(
     """
     if baseline and not options.centre:
         raise UsageError(f"expected no baseline without centre, found {baseline}")
-    gaps_N = teacher_N - logprobs_N.detach()
-    advantages_N = advantages(teacher_N, logprobs_N, clip=options.advantage_clip)
-    centred_N = advantages_N - baseline if options.centre else advantages_N
+    frozen_N = logprobs_N.detach()
+    advantages_N = advantages(teacher_N, frozen_N, clip=options.advantage_clip)
+    gains_N = advantages_N - baseline if options.centre else advantages_N
+    slopes_N = -weights_N * gains_N
     importance_N = None
-    factors_N = centred_N
-    stopped_N = torch.zeros_like(gaps_N, dtype=torch.bool)
+    stopped_N = torch.zeros_like(frozen_N, dtype=torch.bool)
     if options.importance == "token":
         rollout_N = _wanted(rollout_N)
-        importance_N = importance_weights(logprobs_N, rollout_N, cap=options.importance_cap)
-        factors_N = importance_N * centred_N
+        importance_N = importance_weights(frozen_N, rollout_N, cap=options.importance_cap)
+        slopes_N = slopes_N * importance_N
         if options.ppo_clip is not None:
-            stopped_N = _stopped(logprobs_N.detach() - rollout_N, centred_N, options.ppo_clip)
-            factors_N = factors_N.masked_fill(stopped_N, 0.0)
+            stopped_N = _stopped(frozen_N - rollout_N, gains_N, options.ppo_clip)
+            slopes_N = slopes_N.masked_fill(stopped_N, 0.0)
     return SurrogateLoss(
-        loss=-(weights_N * factors_N * logprobs_N).sum(),
+        loss=(slopes_N * logprobs_N).sum(),
+        slopes_N=slopes_N,
         advantages_N=advantages_N,
         importance_N=importance_N,
-        clipped=(gaps_N.abs() > options.advantage_clip).float().mean(),
+        clipped=((teacher_N - frozen_N).abs() > options.advantage_clip).float().mean(),
         stopped=stopped_N.float().mean(),
     )
 
