@@ -53,18 +53,19 @@ def distil(options: argparse.Namespace) -> Trainer:
     )
     trainer.train()
     trainer.save_model()
-    for name in TOKENIZER_FILES:  # as they are: AutoTokenizer may make another of them
-        if (path := student.folder / name).is_file():
-            shutil.copy(path, options.output)
-    write_opd_stamp(  # so that its own rollouts pass the gate again
-        options.output,
-        start=stamp,
-        student=student,
-        signal_id=signal.id,
-        identities=signal.identities,
-        inconsistent=(),
-        cache=None,
-    )
+    if trainer.is_world_process_zero():
+        for name in TOKENIZER_FILES:  # as they are: AutoTokenizer may make another of them
+            if (path := student.folder / name).is_file():
+                shutil.copy(path, options.output)
+        write_opd_stamp(  # so that its own rollouts pass the gate again
+            options.output,
+            start=stamp,
+            student=student,
+            signal_id=signal.id,
+            identities=signal.identities,
+            inconsistent=(),
+            cache=None,
+        )
     return trainer
 
 

@@ -2,7 +2,11 @@
 """Both trainers of others take the step that a bare loop takes, and refuse the wrong teacher."""
 
 import math
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ from lopd_train.rows import Rows
 from tests.building.chain import build_signal
 from tests.train.chain import Chain, make_chain
 
+EXAMPLES = Path(accelerate_loop.__file__).parent
 ROWS = 12
 QUICK = ["--rows-at-once", "4", "--accumulate", "3", "--learning-rate", "1e-3"]
 
@@ -107,3 +112,29 @@ def test_the_wrong_teacher_ends_it_before_the_first_step(
     with pytest.raises(ConsistencyError):
         example.distil(example.parse(words(wrong, tmp_path / "out")))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("transformers_trainer.py", r"'grad_norm': '([^']+)'"),
+        pytest.param("accelerate_loop.py", r"gradient norm (\S+)", marks=pytest.mark.soak),
+    ],
+)
+def test_two_processes_take_the_same_step(
+    script: str, said: str, chain: Chain, bare: tuple[float, float, float], tmp_path: Path
+) -> None:
+    """As a person runs the script: with half of the rows a process."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    half = ["--rows-at-once", "2"]
+    done = subprocess.run(
+        [*command, str(EXAMPLES / script), *words(chain, tmp_path / "out"), *half],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    found = [float(norm) for norm in re.findall(said, done.stdout + done.stderr)]
+    assert found == [pytest.approx(bare[1], rel=1e-3)]  # four digits are shown
+    assert read_stamp(tmp_path / "out") is not None
