@@ -17,24 +17,13 @@ import shutil
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
-from lopd_store.canonical import MAX_DOCUMENT_BYTES, decode_lenient, encode
-from lopd_store.digest import Digest
-from lopd_store.errors import (
-    FormatError,
-    IntegrityError,
-    NotFoundError,
-    Problem,
-    StoreError,
-    UsageError,
-)
+from lopd_store.errors import FormatError, UsageError
 from lopd_store.store.durable import Sync, explained, make_folder, sync_folder
+from lopd_train.listing import check_file, list_files
 
-LISTING: Final = "checkpoint.json"
-_VERSION: Final = 1
 _NAME: Final = re.compile(r"step-(\d{8,})")
 _UNFINISHED: Final = ".unfinished-"
 _STRANGE: Final = (
@@ -50,14 +39,6 @@ _OS_ERROR: Final = re.compile(r"\(os error (\d+)\)")  # how safetensors says whi
 
 Write = Callable[[Path], None]
 """Writes a checkpoint's files into an empty folder."""
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """What the listing says of one file."""
-
-    size: int
-    digest: Digest
 
 
 class Checkpoints:
@@ -78,7 +59,7 @@ class Checkpoints:
         self._sync = sync
 
     def all(self) -> list[Path]:
-        """Every checkpoint, oldest first. Each is whole unless it was damaged since: `check`."""
+        """Every checkpoint, oldest first; `listing.check` says whether one was damaged since."""
         if not self.folder.is_dir():
             return []
         return sorted((p for p in self.folder.iterdir() if _NAME.fullmatch(p.name)), key=step_of)
@@ -112,7 +93,7 @@ class Checkpoints:
         with explained("cannot write", path), self._unfinished() as temp, _disk_errors():
             temp.mkdir()
             write(temp)
-            _list_files(temp, step)
+            list_files(temp, step)
             _sync_tree(temp, self._sync)
             temp.rename(path)
             sync_folder(self.folder, sync=self._sync)
@@ -152,23 +133,6 @@ def step_of(checkpoint: Path) -> int:
     return int(found[1])
 
 
-def check(checkpoint: Path) -> None:
-    """Compare every file of a checkpoint with its listing.
-
-    Raises:
-        NotFoundError: there is no checkpoint.
-        FormatError: its listing is none.
-        IntegrityError: a file is missing or not what was written; lists all of them.
-    """
-    problems = [
-        problem
-        for name, wanted in _read_listing(checkpoint).items()
-        if (problem := _compare(checkpoint / name, name, wanted))
-    ]
-    if problems:
-        raise IntegrityError.of(problems, subject=_damaged(checkpoint))
-
-
 def save_state(path: Path, state: Any) -> None:
     """Write tensors, numbers, text, lists and dictionaries of them to a file.
 
@@ -194,28 +158,11 @@ def load_state(path: Path) -> Any:
     """
     import torch
 
-    wanted = _read_listing(path.parent).get(path.name)
-    if wanted is None:
-        raise NotFoundError(f"{path.parent}: expected a file {path.name}, found none")
-    if problem := _compare(path, path.name, wanted):
-        raise IntegrityError.of([problem], subject=_damaged(path.parent))
+    check_file(path.parent, path.name)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, struct.error, *_STRANGE) as error:
         raise FormatError(f"{path}: expected tensors that torch can load, found {error}") from error
-
-
-def _damaged(checkpoint: Path) -> str:
-    return f"{checkpoint} is damaged: remove it to go on from the checkpoint before it"
-
-
-def _list_files(folder: Path, step: int) -> None:
-    files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        files[name] = {"size": path.stat().st_size, "digest": str(Digest.of_file(path))}
-    listing = {"version": _VERSION, "step": step, "files": files}
-    (folder / LISTING).write_bytes(encode(listing))
 
 
 def _sync_tree(folder: Path, sync: Sync) -> None:
@@ -225,42 +172,6 @@ def _sync_tree(folder: Path, sync: Sync) -> None:
             with (Path(name) / file).open("rb") as opened:
                 sync(opened.fileno())
         sync_folder(Path(name), sync=sync)
-
-
-def _read_listing(checkpoint: Path) -> dict[str, _File]:
-    path = checkpoint / LISTING
-    try:
-        with explained("cannot read", path), path.open("rb") as file:
-            data = file.read(MAX_DOCUMENT_BYTES + 1)
-    except StoreError as error:
-        raise NotFoundError(f"{checkpoint}: expected a checkpoint: {error}") from error
-    document = decode_lenient(data, what=str(path))
-    try:
-        if document["version"] != _VERSION:
-            raise FormatError(f"{path}: expected version {_VERSION}, found {document['version']!r}")
-        return {name: _entry(name, said) for name, said in document["files"].items()}
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise FormatError(f"{path}: expected files, each with size and digest") from error
-
-
-def _entry(name: str, said: Any) -> _File:
-    parts = PurePosixPath(name).parts
-    if PurePosixPath(name).is_absolute() or ".." in parts or not parts:
-        raise FormatError(f"expected a file inside the checkpoint, found {name!r}")
-    return _File(int(said["size"]), Digest.parse(said["digest"]))
-
-
-def _compare(path: Path, name: str, wanted: _File) -> Problem | None:
-    """What is wrong with a file; size before bytes."""
-    if not path.is_file():
-        return Problem("missing", name, f"{wanted.size} bytes", "no file")
-    if (size := path.stat().st_size) != wanted.size:
-        return Problem("size", name, f"{wanted.size} bytes", f"{size} bytes")
-    with explained("cannot read", path):
-        found = Digest.of_file(path)
-    if found != wanted.digest:
-        return Problem("digest-mismatch", name, str(wanted.digest), str(found))
-    return None
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from lopd_train.checkpoints import Checkpoints, check, step_of
+from lopd_train.checkpoints import Checkpoints, step_of
+from lopd_train.listing import check
 
 CHANGES: Final = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
 KEEP: Final = 2

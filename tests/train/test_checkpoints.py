@@ -23,7 +23,8 @@ from lopd_store.errors import (
     UsageError,
 )
 from lopd_store.store.durable import no_sync
-from lopd_train.checkpoints import Checkpoints, check, load_state, save_state, step_of
+from lopd_train.checkpoints import Checkpoints, load_state, save_state, step_of
+from lopd_train.listing import check
 
 SAVER = Path(__file__).with_name("saver.py")
 
