@@ -32,6 +32,7 @@ class Signal:
         identities: the different ones among the shards, in row order.
         rows: rows in all shards.
         tokens: their response tokens, where a manifest counts them.
+        content_digest: of their values, where an artifact document has it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Signal:
     identities: tuple[Identity, ...]
     rows: int
     tokens: int | None
+    content_digest: Digest | None
     _open: Callable[[], Iterator[Shard]] = field(repr=False)
 
     def open_shards(self) -> Iterator[Shard]:
@@ -131,6 +133,7 @@ def _from_store(name: str, artifact: Artifact) -> Signal:
         identities=artifact.identities,
         rows=artifact.document.rows,
         tokens=artifact.document.tokens,
+        content_digest=artifact.document.content_digest,
         _open=lambda: (
             _as_named(shard, layer)
             for shard, layer in zip(artifact.open_shards(), artifact.shards, strict=True)
@@ -172,15 +175,25 @@ def _from_files(name: str, files: Sequence[Path]) -> Signal:
         identities=tuple(Identity.parse(data, what=f"{name} footer") for data in documents),
         rows=sum(shard.rows for shard in shards),
         tokens=None,
-        _open=lambda: (_checked(path) for path in files),
+        content_digest=None,
+        _open=lambda: map(_again, shards),
     )
 
 
-def _checked(path: Path) -> Shard:
-    """A shard again; in the Hub's cache a file's name is its digest, so it can be checked."""
-    expected = hub.cached_digest(path)
-    if expected is None or not path.is_file():
-        return Shard.open(path)
-    if (found := Digest.of_file(path)) != expected:
-        raise DigestMismatchError(where=str(path), expected=str(expected), found=str(found))
-    return Shard.open(path)
+def _again(shard: Shard) -> Shard:
+    """A shard whose footer still says what was read first: by that its maker was judged.
+
+    In the Hub's cache a file's name is its digest: there the bytes are checked before.
+    """
+    expected = hub.cached_digest(shard.path)
+    if expected is not None and shard.path.is_file():
+        found = Digest.of_file(shard.path)
+        if found != expected:
+            where = str(shard.path)
+            raise DigestMismatchError(where=where, expected=str(expected), found=str(found))
+    now = Shard.open(shard.path)
+    if (now.identity_bytes, now.rows) != (shard.identity_bytes, shard.rows):
+        raise IntegrityError(
+            f"{shard.path}: expected the shard that was opened, found another in its place"
+        )
+    return now

@@ -24,7 +24,8 @@ class BatchOptions:
         batch: rows of a step.
         micro_batch_tokens: the most tokens, padding included, that go through the model at once;
             a single row that is longer goes alone.
-        layout: `padded`, one row of the tensor for each row; or `packed`, one after another.
+        layout: `padded`, one row of the tensor for each row; or `packed`, one after another,
+            which pays with flash attention only: others attend over the square of the whole.
         seed: of the order of rows.
     """
 

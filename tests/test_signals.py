@@ -29,6 +29,8 @@ def shards_of(store: Store, to: Path) -> Path:
 def test_a_ref_and_an_id_open_the_same_artifact(signal: Store) -> None:
     by_ref = open_signal("signal", root=signal.root)
     assert by_ref.id is not None
+    document = load(signal, "signal").document
+    assert (by_ref.tokens, by_ref.content_digest) == (document.tokens, document.content_digest)
     for name in (str(by_ref.id), by_ref.id.hex, by_ref.id.hex[:12]):
         found = open_signal(name, root=signal.root)
         assert (found.id, found.rows, found.kind) == (by_ref.id, 60, "signal")
@@ -54,6 +56,7 @@ def test_a_folder_of_shards_is_the_rows_of_its_artifact(signal: Store, tmp_path:
     (folder / "00000.parquet").rename(folder / "below" / "first.parquet")
     found = open_signal(str(folder), root=None)
     assert (found.id, found.kind, found.rows) == (None, "signal", artifact.rows)
+    assert (found.tokens, found.content_digest) == (None, None)
     assert found.identities == artifact.identities
     names = [shard.path.name for shard in found.open_shards()]
     assert names == [*sorted(path.name for path in folder.glob("*.parquet")), "first.parquet"]
@@ -65,6 +68,21 @@ def test_a_lone_shard_says_who_made_it(signal: Store, tmp_path: Path) -> None:
     (shard,) = found.open_shards()
     assert (found.rows, shard.path) == (shard.rows, path)
     assert found.identities == open_signal("signal", root=signal.root).identities
+
+
+def test_another_shard_in_the_place_of_one_that_was_opened_is_refused(
+    signal: Store, tmp_path: Path
+) -> None:
+    """Its maker was judged by the first: rows of another must not follow."""
+    folder = shards_of(signal, tmp_path / "shards")
+    found = open_signal(str(folder / "00000.parquet"), root=None)
+    (other,) = open_signal("rollouts", root=signal.root).open_shards()
+    shutil.copyfile(other.path, folder / "00000.parquet")
+    with pytest.raises(IntegrityError, match="expected the shard that was opened"):
+        list(found.open_shards())
+    (folder / "00000.parquet").unlink()
+    with pytest.raises(NotFoundError, match=r"00000\.parquet"):
+        list(found.open_shards())
 
 
 def test_a_folder_without_shards_does_not_hide_a_ref(
