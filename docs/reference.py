@@ -5,18 +5,24 @@ from collections.abc import Iterator
 import click
 
 from lopd_cli.store import main
+from lopd_cli.training import commands
 
 _WIDTH = 88
 
 
 def reference() -> str:
     """The help of every command, as one Markdown page."""
-    return "\n".join(_page(main, "lopd-store"))
+    return "\n".join(_page())
 
 
-def _page(group: click.Group, name: str) -> Iterator[str]:
+def _page() -> Iterator[str]:
     yield "# Commands\n"
     yield "Written by `docs/reference.py` from the commands themselves; a test keeps it so.\n"
+    yield from _group(main, "lopd-store")
+    yield from _group(commands, "lopd-train")
+
+
+def _group(group: click.Group, name: str) -> Iterator[str]:
     yield _section(group, name)
     for word, command in group.commands.items():
         yield _section(command, f"{name} {word}")

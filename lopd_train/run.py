@@ -134,8 +134,22 @@ class Run:
             yield self._take_step()
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on, whole and on the CPU; empty but on rank 0."""
+        """All that the next step depends on, whole and on the CPU; empty but on rank 0.
+
+        Raises DivergedError when a weight is not finite: such a state is not worth keeping.
+        """
+        finite = all(bool(one.isfinite().all()) for one in self._local_parameters())
+        if self.world.any(not finite):
+            raise DivergedError(
+                f"step {self.step} of {self.steps}: expected finite weights, found others"
+            )
         return state_of(self.policy, self._optimiser) | {"step": self.step}
+
+    def _local_parameters(self) -> Iterator[torch.Tensor]:
+        """What this process holds of each trained parameter."""
+        for one in self._parameters:
+            local = getattr(one, "to_local", None)
+            yield local() if local else one
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave, here or in another number of processes."""

@@ -18,21 +18,21 @@ RUNNABLE = {"console", "python"}
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     save_model(folder / ".demo/teacher", seed=1)
-    save_model(folder / ".demo/student", seed=2)
     save_model(folder / ".demo/student-base", seed=3)
     prompts = [{"messages": [{"role": "user", "content": f"{n}+1="}]} for n in range(3)]
     lines = "\n".join(json.dumps(prompt) for prompt in prompts)
     (folder / ".demo/prompts.jsonl").write_text(lines)
     run(folder, "generate --model .demo/teacher --prompts .demo/prompts.jsonl --kind sft"
         " -o demo/sft --max-tokens 8 --dtype float32")  # fmt: skip
-    run(folder, "build demo/sft --teacher .demo/teacher -o demo/signal --engine transformers")
+    run(folder, "sft --data demo/sft --model .demo/student-base --steps 1 --batch 2"
+        " -o .demo/student", command="lopd-train")  # fmt: skip
     return folder
 
 
-def run(folder: Path, arguments: str) -> None:
-    command = Path(sys.executable).with_name("lopd-store")
+def run(folder: Path, arguments: str, *, command: str = "lopd-store") -> None:
+    program = Path(sys.executable).with_name(command)
     store = ["--store", ".demo/store"]
-    subprocess.run([command, *arguments.split(), *store], cwd=folder, check=True)
+    subprocess.run([program, *arguments.split(), *store], cwd=folder, check=True)
 
 
 @pytest.mark.engine
