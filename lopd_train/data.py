@@ -87,5 +87,5 @@ def _rows_digest(rows: Rows) -> str:
         size = -1 if column is None else column.nbytes
         found.update(size.to_bytes(8, "little", signed=True))
         if column is not None:
-            found.update(memoryview(column).cast("B"))
+            found.update(column.data)
     return f"sha256:{found.hexdigest()}"

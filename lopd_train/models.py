@@ -1,5 +1,6 @@
 """Checkpoints of Hugging Face in and out: local safetensors, no code from the model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def _with_adapters(model: Any, lora: LoraOptions, *, seed: int) -> Any:
 
 
 def save_model(
-    start: Path, options: TrainOptions, weights: dict[str, torch.Tensor], folder: Path
+    start: Path, options: TrainOptions, weights: Mapping[str, Any], folder: Path
 ) -> None:
     """Write a whole model into `folder`: config and tokenizer of `start`, these weights.
 

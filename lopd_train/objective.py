@@ -4,7 +4,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 
@@ -39,8 +39,9 @@ class Totals:
 class Objective(Protocol):
     """A loss that is a plain sum over the tokens of a step, however they are cut."""
 
-    centred: bool
-    """Whether `loss` wants the mean advantage of the step before it is called."""
+    @property
+    def centred(self) -> bool:
+        """Whether `loss` wants the mean advantage of the step before it is called."""
 
     def check(self, rows: Rows) -> None:
         """Raise UsageError when `rows` lack a column that the loss needs."""
@@ -134,7 +135,11 @@ class SftObjective:
     """Maximum likelihood of the responses of an sft artifact."""
 
     reduction: Reduction = "token-mean"
-    centred: ClassVar[bool] = False
+
+    @property
+    def centred(self) -> bool:
+        """See Objective."""
+        return False
 
     def check(self, rows: Rows) -> None:
         """Any rows will do."""

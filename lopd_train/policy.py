@@ -15,7 +15,7 @@ PROBE_NATS: Final = 1e-3
 """Rounding of two float32 paths; a logit transform that was missed is off by far more."""
 
 
-class Policy(torch.nn.Module):
+class Policy(torch.nn.Module):  # type: ignore[misc] # torch has no types here
     """log π_θ of chosen tokens, with no array of [positions, vocabulary] in between.
 
     The model is taken apart into its body and its output layer, and the output layer is applied
