@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from lopd_store.artifacts import Artifact, load
+from lopd_store.common_samples import Rows, connected
 from lopd_store.digest import Digest
 from lopd_store.documents import media
 from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Manifest
 from lopd_store.documents.noise import Noise
 from lopd_store.documents.skipped import parse_skipped
+from lopd_store.documents.stamp import Stamp
 from lopd_store.errors import FormatError, IntegrityError, LopdError, NotFoundError
 from lopd_store.identity.compare import same_teacher
 from lopd_store.rows.columns import LOGPROB_COLUMNS
@@ -99,11 +101,21 @@ def _sft_teacher(identity: Identity) -> str:
         return f"unknown: the policy {missing}"
     teachers, scored_by = stamp.sft_teachers, identity.teacher
     named = ", ".join(teacher.weights_digest.short for teacher in teachers)
+    said = f"(stamp {stamp.how}{_trained_since(stamp)})"
+    if not teachers:
+        return f"unknown: the policy's stamp names no SFT data {said}"
     if scored_by is None:
-        return f"{named} (stamp {stamp.how})"
+        return f"{named} {said}"
     if any(same_teacher(teacher, scored_by) for teacher in teachers):
-        return f"ANOTHER: {named} (stamp {stamp.how})"
-    return f"same as the scoring teacher (stamp {stamp.how})"
+        return f"ANOTHER: {named} {said}"
+    return f"same as the scoring teacher {said}"
+
+
+def _trained_since(stamp: Stamp) -> str:
+    if not stamp.opd:
+        return ""
+    inconsistent = sum(bool(run.inconsistent) for run in stamp.opd)
+    return f"; OPD runs since: {len(stamp.opd)}, inconsistent: {inconsistent}"
 
 
 def skipped(store: Store, name: str) -> list[dict[str, Any]]:
@@ -198,45 +210,19 @@ def _changed(left: Any, right: Any, where: str = "") -> list[dict[str, Any]]:
 
 
 def _rows_that_differ(a: Artifact, b: Artifact) -> dict[str, Any]:
-    import duckdb
-
-    names = _columns(a) & _columns(b)
-    paths = [[str(x.store.blobs.path(s.digest)) for s in x.shards] for x in (a, b)]
-    try:
-        with duckdb.connect() as connection:
-            connection.execute("set autoinstall_known_extensions = false")
-            for path in paths:
-                _refuse_repeated(connection.execute(_REPEATED, [path]).fetchone())
-            both, left, right = connection.execute(_COUNTS, paths).fetchone()
-            rows = {"common": both, "only_left": left, "only_right": right}
-            numbers = {
-                name: dict(zip(_MEASURES, connection.execute(query, paths).fetchone(), strict=True))
-                for name, query in _GAPS.items()
-                if name in names
-            }
-    except duckdb.Error as error:
-        raise FormatError(f"expected shards that DuckDB reads: {error}") from error
+    left, right = Rows.of(a), Rows.of(b)
+    paths = [left.paths, right.paths]
+    with connected(left, right) as connection:
+        both, only_left, only_right = connection.execute(_COUNTS, paths).fetchone()
+        numbers = {
+            name: dict(zip(_MEASURES, connection.execute(query, paths).fetchone(), strict=True))
+            for name, query in _GAPS.items()
+            if name in left.columns & right.columns
+        }
+    rows = {"common": both, "only_left": only_left, "only_right": only_right}
     return {"rows": rows, "columns": numbers}
 
 
-def _columns(artifact: Artifact) -> frozenset[str]:
-    """The columns of log-probs that all shards have. DuckDB trusts what is checked here."""
-    found = frozenset(LOGPROB_COLUMNS)
-    for shard in artifact.open_shards():
-        found &= set(shard.schema.names)
-        shard.check_pages(["sample_id", *found])
-    return found
-
-
-def _refuse_repeated(counts: tuple[int, ...]) -> None:
-    """A name that stands a million times would be joined a million times a million."""
-    if counts[0] != counts[1]:
-        raise FormatError(
-            f"expected {counts[0]} rows of as many names, found {counts[1]} sample_id"
-        )
-
-
-_REPEATED: Final = "select count(*), count(distinct sample_id) from read_parquet($1)"
 _COUNTS: Final = """
     select count(*) filter (a.sample_id is not null and b.sample_id is not null),
            count(*) filter (b.sample_id is null),

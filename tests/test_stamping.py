@@ -17,7 +17,7 @@ from lopd_store.documents.manifest import Manifest
 from lopd_store.documents.model import Adapter, ModelIdentity
 from lopd_store.errors import FormatError, StoreError, UsageError
 from lopd_store.identity.model import Fingerprint, fingerprint
-from lopd_store.stamping import check_stamp, read_stamp, write_stamp
+from lopd_store.stamping import check_stamp, read_stamp, write_opd_stamp, write_stamp
 from tests.models import save_model
 
 EMPTY = Digest.of(b"")
@@ -250,3 +250,62 @@ def test_nobody_asserts_over_what_the_trainer_stated(checkpoint: Path, sft: dict
     with pytest.raises(UsageError, match=r"remove lopd\.json"):
         write_stamp(checkpoint, how="asserted", base=None, cache=None, **sft)
     assert read_stamp(checkpoint) == made
+
+
+@pytest.fixture
+def adapter(checkpoint: Path) -> Path:
+    """A LoRA adapter of rank 2 beside the checkpoint it was trained on."""
+    folder = checkpoint.parent / "adapter"
+    folder.mkdir()
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    down = load_file(checkpoint / "model.safetensors")["model.norm.weight"][None].repeat(2, 1)
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    save_file({name: down.contiguous()}, folder / "adapter_model.safetensors")
+    return folder
+
+
+def test_an_adapter_that_opd_made_is_stamped_by_base_and_adapter(
+    checkpoint: Path, adapter: Path, sft: dict[str, Any]
+) -> None:
+    start = write_stamp(checkpoint, how="asserted", base=None, cache=None, **sft)
+    student = fingerprint(str(checkpoint), cache=None)
+    words: dict[str, Any] = {"signal_id": EMPTY, "identities": sft["identities"], "cache": None}
+    written = write_opd_stamp(adapter, start=start, student=student, inconsistent=(), **words)
+    tuned = fingerprint(str(adapter), base=str(checkpoint), cache=None).model
+    assert tuned.adapter is not None
+    assert read_stamp(adapter) == written
+    assert written.adapter_digest == tuned.adapter.digest
+    assert (written.weights_digest, written.how) == (student.model.weights_digest, "asserted")
+    assert check_stamp(written, tuned) == []
+    assert [p.kind for p in check_stamp(written, student.model)] == ["stamp-of-other-adapter"]
+    further = write_opd_stamp(
+        adapter,
+        start=written,
+        student=replace(student, model=tuned, folder=adapter),
+        inconsistent=(),
+        under=checkpoint,
+        **words,
+    )
+    assert further.opd[1].start.adapter_digest == tuned.adapter.digest
+    assert len(further.opd) == 2
+
+
+def test_nobody_asserts_over_the_history_of_a_checkpoint(
+    checkpoint: Path, sft: dict[str, Any]
+) -> None:
+    start = write_stamp(checkpoint, how="asserted", base=None, cache=None, **sft)
+    write_stamp(checkpoint, how="asserted", base=None, cache=None, **sft)
+    written = write_opd_stamp(
+        checkpoint,
+        start=start,
+        student=fingerprint(str(checkpoint), cache=None),
+        signal_id=None,
+        identities=sft["identities"] * 2,
+        inconsistent=(),
+        cache=None,
+    )
+    assert written.opd[0].signal.identities == (sft["identities"][0].digest,)
+    with pytest.raises(UsageError, match=r"remove lopd\.json"):
+        write_stamp(checkpoint, how="asserted", base=None, cache=None, **sft)
+    assert read_stamp(checkpoint) == written

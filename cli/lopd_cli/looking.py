@@ -12,6 +12,7 @@ from lopd_cli.output import as_json, echo, echo_lines, line, print_json, print_t
 from lopd_store import inspect
 from lopd_store.digest import Digest
 from lopd_store.documents.noise import Noise
+from lopd_store.signal_difference import SignalDifference, compare_signals
 
 
 @click.command()
@@ -149,11 +150,27 @@ def log(ref: str, root: Path, json_wanted: bool) -> None:  # noqa: FBT001 - a fl
 @click.command()
 @click.argument("left", metavar="A")
 @click.argument("right", metavar="B")
+@click.option("--signals", is_flag=True, help="How far the two teachers lie apart, in nats.")
 @store_option
 @as_json
-def diff(left: str, right: str, root: Path, json_wanted: bool) -> None:  # noqa: FBT001 - a flag
-    """Compare two artifacts: what made them, which samples they share, how far numbers differ."""
+def diff(
+    left: str,
+    right: str,
+    root: Path,
+    signals: bool,  # noqa: FBT001 - a flag
+    json_wanted: bool,  # noqa: FBT001 - a flag
+) -> None:
+    """Compare two artifacts: what made them, which samples they share, how far numbers differ.
+
+    With --signals only the teachers' log-probs, on the tokens that both signals train, and what
+    teacher consistency they allow.
+    """
     store = open_store(root)
+    if signals:
+        with suggesting(store, left, right):
+            measured = compare_signals(store, left, right)
+        print_json(measured.to_json()) if json_wanted else _print_difference(measured)
+        return
     with suggesting(store, left, right):
         found = inspect.diff(store, left, right)
     if json_wanted:
@@ -167,10 +184,43 @@ def diff(left: str, right: str, root: Path, json_wanted: bool) -> None:  # noqa:
         f" {rows['only_right']:,} only in B"
     )
     if not rows["common"]:
-        click.echo("no sample in common: no numbers to compare")
+        click.echo(_NOTHING_IN_COMMON)
         return
     for column, numbers in found["columns"].items():
         click.echo(
             f"{column}: {numbers['differing']:,} of {numbers['tokens']:,} tokens differ,"
             f" mean {numbers['mean_abs']:.3g}, largest {numbers['max_abs']:.3g} nats"
         )
+
+
+_NOTHING_IN_COMMON = "no sample in common: no numbers to compare"
+
+
+def _print_difference(found: SignalDifference) -> None:
+    for side, teachers in (("A", found.teacher_a), ("B", found.teacher_b)):
+        for teacher in teachers:
+            echo(f"teacher of {side}  {teacher}")
+    click.echo(f"teachers      {'the same' if found.same_teacher else 'ANOTHER'}")
+    if not found.tokens:
+        click.echo(_NOTHING_IN_COMMON)
+        return
+    click.echo(
+        f"tokens        {found.differing:,} of {found.tokens:,} differ, in {found.samples:,} common"
+        " samples"
+    )
+    click.echo(
+        f"delta         mean {found.mean:.4g}, spread {found.std:.4g}, mean size"
+        f" {found.mean_abs:.4g}, largest {found.max_abs:.4g} nats (A less B)"
+    )
+    click.echo(f"over 1 nat    {found.over_one_nat:.2%} of the tokens")
+    click.echo(
+        f"sigma         {found.sigma:.4g} nats a sample, the root of {found.sigma_squared:.4g}: the"
+        " mean of (sum of |delta|)^2"
+    )
+    click.echo(
+        f"bound         one teacher in place of the other moves the gradient by {found.sigma:.4g} G"
+        " at most (arXiv 2604.13010,\n              theorem 3.8); G bounds the gradient's norm of"
+        " a token's log-prob"
+    )
+    if found.same_teacher and found.differing:
+        click.echo("the same teacher gave other numbers: rounding, or the noise of its engine")

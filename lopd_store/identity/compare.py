@@ -82,6 +82,16 @@ def compare_tokenizers(expected: TokenizerIdentity, found: TokenizerIdentity) ->
     return Verdict((), tuple(notes))
 
 
+def facts(model: ModelIdentity) -> tuple[str, ...]:
+    """Name and revision if known, and the digests, all of them whole: to compare and to paste."""
+    source = model.source
+    found = [f"{source.repo}@{source.commit}" if source else "a local folder"]
+    found += [f"weights {model.weights_digest}", f"config {model.config_digest}"]
+    if model.adapter is not None:
+        found.append(f"adapter {model.adapter.digest}, rank {model.adapter.rank}")
+    return tuple(found)
+
+
 def _differences(
     pairs: Iterable[tuple[str, str, Digest, Digest]], *, where: str
 ) -> tuple[Problem, ...]:

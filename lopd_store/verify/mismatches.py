@@ -8,6 +8,7 @@ from lopd_store.documents.model import ModelIdentity
 from lopd_store.documents.stamp import Stamp
 from lopd_store.documents.tokenizer import TokenizerIdentity
 from lopd_store.errors import Problem
+from lopd_store.identity.compare import facts
 from lopd_store.identity.model import Fingerprint
 from lopd_store.verify.chain import Mismatch, Side
 
@@ -35,7 +36,7 @@ def no_stamp(student: Fingerprint, carried: Stamp | None) -> Mismatch:
 
 def stamp_of_another(problem: Problem, stamp: Stamp, student: Fingerprint) -> Mismatch:
     """The stamp beside the student is not of its weights, config or adapter."""
-    stamped = [f"weights {stamp.weights_digest}", f"config  {stamp.config_digest}"]
+    stamped = [f"weights {stamp.weights_digest}", f"config {stamp.config_digest}"]
     if stamp.adapter_digest is not None:
         stamped.append(f"adapter {stamp.adapter_digest}")
     return Mismatch(
@@ -190,16 +191,6 @@ def no_identity() -> Mismatch:
         found=Side("identity", ("none",)),
         advice="build the signal with lopd-store build, which writes who made it into each shard",
     )
-
-
-def facts(model: ModelIdentity) -> tuple[str, ...]:
-    """Name and revision if known, and the digests, all of them whole: to compare and to paste."""
-    source = model.source
-    found = [f"{source.repo}@{source.commit}" if source else "a local folder"]
-    found += [f"weights {model.weights_digest}", f"config  {model.config_digest}"]
-    if model.adapter is not None:
-        found.append(f"adapter {model.adapter.digest}, rank {model.adapter.rank}")
-    return tuple(found)
 
 
 def tokenizer_facts(tokenizer: TokenizerIdentity) -> tuple[str, ...]:

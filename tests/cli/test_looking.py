@@ -7,7 +7,10 @@ import pytest
 
 from lopd_store.artifacts import load
 from lopd_store.building.options import EngineOptions
+from lopd_store.documents.model import BaseModel
+from lopd_store.documents.opd_run import OpdRun, SignalUsed
 from lopd_store.documents.stamp import Stamp
+from lopd_store.errors import Problem
 from lopd_store.identity.model import Fingerprint, fingerprint
 from lopd_store.store import Store
 from tests.building.chain import Arithmetic, identity_of, publish, publish_rollouts, random_rows
@@ -101,6 +104,25 @@ def test_show_says_whether_the_scoring_teacher_wrote_the_sft_data(
     err = run("build", "sft", "-o", "other", *where).err
     assert "sft is a teacher's own data (kind sft)" in err
     assert f"loading {models['teacher']}" in err
+
+
+def test_show_says_what_the_policy_was_trained_on_since(
+    tmp_path: Path, student: Fingerprint
+) -> None:
+    store = Store.open(tmp_path / "s", create=True)
+    run_of = OpdRun(
+        signal=SignalUsed(identities=(student.model.config_digest,)),
+        start=BaseModel.of(student.model),
+        inconsistent=(Problem("no-stamp", "student", "a stamp", "none"),),
+    )
+    stamp = Stamp.after_opd(None, model=student.model, run=run_of)
+    assert student.tokenizer_blob is not None
+    stamped = identity_of("rollouts", student, policy_stamp=stamp)
+    publish(store, "rollouts", stamped, [random_rows(5)], tokenizer_blob=student.tokenizer_blob)
+    assert run("show", "rollouts", "--json", "--store", store.root).json["sft_teacher"] == (
+        "unknown: the policy's stamp names no SFT data"
+        " (stamp made; OPD runs since: 1, inconsistent: 1)"
+    )
 
 
 def test_artifacts_without_a_common_sample_have_no_numbers_to_compare(

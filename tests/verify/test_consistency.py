@@ -66,7 +66,7 @@ def test_a_signal_by_another_teacher_is_refused_with_both_sides(
     said = str(caught.value)
     for model in (teacher.model, other.model):
         assert f"weights {model.weights_digest}" in said
-        assert f"config  {model.config_digest}" in said
+        assert f"config {model.config_digest}" in said
     assert "next: score the rollouts with the SFT teacher: lopd-store build" in said
     assert "--allow-inconsistent-teacher" in said
 

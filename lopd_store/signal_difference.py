@@ -1,0 +1,160 @@
+"""How far two teachers' signals lie apart on the same rollouts: teacher consistency, measured.
+
+Δ_t is the log-prob that the teacher of A gave a token less the one that the teacher of B gave it.
+With the SFT teacher as A's, assumption 3.4 of Lightning OPD (arXiv 2604.13010) bounds the mean of
+(Σ_t |Δ_t|)² over the student's rollouts; its root is called sigma here.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from lopd_store.artifacts import Artifact, load
+from lopd_store.common_samples import MASK, Rows, connected
+from lopd_store.documents.model import ModelIdentity
+from lopd_store.errors import FormatError, UsageError
+from lopd_store.identity.compare import facts, same_teacher
+from lopd_store.store import Store
+
+COLUMN: Final = "teacher_logprobs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalDifference:
+    """Δ over the tokens that both signals train, in nats.
+
+    Attributes:
+        teacher_a: who scored A: name and revision if known, digests; one each when several did.
+        teacher_b: who scored B.
+        same_teacher: whether every teacher of A is every teacher of B.
+        samples: samples in both, with a token that both train.
+        tokens: such tokens.
+        differing: tokens with Δ other than 0.
+        mean: of Δ; above 0 where A's teacher finds the tokens likelier.
+        std: of Δ.
+        mean_abs: of |Δ|.
+        max_abs: the largest |Δ|.
+        over_one_nat: the share of tokens with |Δ| over 1.
+        sigma_squared: the mean over samples of (Σ_t |Δ_t|)².
+    """
+
+    teacher_a: tuple[str, ...]
+    teacher_b: tuple[str, ...]
+    same_teacher: bool
+    samples: int
+    tokens: int
+    differing: int
+    mean: float
+    std: float
+    mean_abs: float
+    max_abs: float
+    over_one_nat: float
+    sigma_squared: float
+
+    @property
+    def sigma(self) -> float:
+        """The root of `sigma_squared`: 0 exactly when every Δ is 0.
+
+        By theorem 3.8 the other teacher moves the gradient by at most G times this, whatever the
+        student has become; G bounds the norm of ∇ log π_θ of a token.
+        """
+        return math.sqrt(self.sigma_squared)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every attribute, and `sigma`."""
+        return asdict(self) | {"sigma": self.sigma}
+
+
+def compare_signals(store: Store, left: str, right: str) -> SignalDifference:
+    """Measure Δ between two artifacts of kind signal, on the samples that both have.
+
+    Raises:
+        UsageError: an artifact without teacher_logprobs.
+        FormatError: shards that are no shards, a sample twice, log-probs that are not finite or
+            not as many in A as in B.
+        NotFoundError, IntegrityError: as `artifacts.load` and what it opens.
+    """
+    a, b = load(store, left), load(store, right)
+    rows = [_checked(name, artifact) for name, artifact in ((left, a), (right, b))]
+    with connected(*rows) as connection:
+        query = _query([each.masked for each in rows])
+        found = connection.execute(query, [each.paths for each in rows]).fetchone()
+    measures = dict(zip(_MEASURES, found, strict=True))
+    if broken := measures.pop("broken"):
+        raise FormatError(
+            f"expected as many finite {COLUMN} for a sample in {left} as in {right},"
+            f" found {broken} tokens without: lopd-store verify says which"
+        )
+    scored_a, scored_b = _teachers(a), _teachers(b)
+    return SignalDifference(
+        teacher_a=tuple(scored_a),
+        teacher_b=tuple(scored_b),
+        same_teacher=not any(
+            same_teacher(one, other) for one in scored_a.values() for other in scored_b.values()
+        ),
+        **measures,
+    )
+
+
+def _checked(name: str, artifact: Artifact) -> Rows:
+    if artifact.document.kind != "signal":
+        kind = artifact.document.kind
+        raise UsageError(f"{name}: expected an artifact of kind signal, found {kind}")
+    rows = Rows.of(artifact)
+    if COLUMN not in rows.columns:
+        raise FormatError(f"{name}: expected {COLUMN} in every shard, found a shard without")
+    return rows
+
+
+def _teachers(artifact: Artifact) -> dict[str, ModelIdentity]:
+    """The teachers by what tells them apart. What a publisher asserts does not count."""
+    teachers = [identity.teacher for identity in artifact.identities if identity.teacher]
+    return {", ".join(facts(each)): replace(each, asserted_same_as=None) for each in teachers}
+
+
+_MEASURES: Final = (
+    "samples",
+    "tokens",
+    "differing",
+    "mean",
+    "std",
+    "mean_abs",
+    "max_abs",
+    "over_one_nat",
+    "sigma_squared",
+    "broken",
+)
+
+
+def _query(masked: Sequence[bool]) -> str:
+    """One pass over the tokens, a row a sample, then over the samples. Sums are in float64.
+
+    A token counts unless a mask says false. The spread is put together from that within samples
+    and that between their means, as squares of a large mean would swallow a small spread.
+    """
+    names = [f"{side}.{MASK}" for side, has in zip("ab", masked, strict=True) if has]
+    masks = "".join(f", unnest({name}) as mask_{name[0]}" for name in names)
+    counted = " and ".join(f"mask_{name[0]} is not false" for name in names) or "true"
+    return f"""
+    with tokens as (
+        select sample_id, unnest(a.{COLUMN}) as x, unnest(b.{COLUMN}) as y{masks}
+        from read_parquet($1, union_by_name = true) a
+        join read_parquet($2, union_by_name = true) b using (sample_id)
+    ), deltas as (
+        select sample_id, x::double - y::double as delta from tokens where {counted}
+    ), samples as materialized (
+        select count(*) as n, count(*) filter (delta is null or not isfinite(delta)) as broken,
+               count(*) filter (delta != 0) as differing, avg(delta) as mean,
+               case when broken = 0 then var_pop(delta) end as spread, sum(abs(delta)) as total,
+               max(abs(delta)) as largest, count(*) filter (abs(delta) > 1) as over_one
+        from deltas group by sample_id
+    ), whole as (select sum(n * mean) / sum(n) as mean from samples)
+    select count(*), coalesce(sum(n), 0)::bigint, coalesce(sum(differing), 0)::bigint,
+           coalesce(any_value(whole.mean), 0.0),
+           coalesce(sqrt(sum(n * (spread + (samples.mean - whole.mean) ** 2)) / sum(n)), 0.0),
+           coalesce(sum(total) / sum(n), 0.0), coalesce(max(largest), 0.0),
+           coalesce(sum(over_one) / sum(n), 0.0), coalesce(avg(total ** 2), 0.0),
+           coalesce(sum(broken), 0)::bigint
+    from samples, whole
+    """  # noqa: S608 - our own constants only
