@@ -48,7 +48,9 @@ class Seed:
         """Every stage, the longest ways first."""
         students, signals = ("A", "B", STRONG), ("signals-A", "signals-B", f"signals-{STRONG}")
         return [
-            self._models("teachers", self.size.teacher_base, self.size.teacher_style),
+            self._models(
+                "teachers", self.size.teacher_base, self.size.teacher_style, self.size.teacher
+            ),
             self._models("base", self.size.student_base, self.size.student),
             self._stage("sft", ("teachers",), _DATA, "data sft"),
             *(self._student(name) for name in students),
