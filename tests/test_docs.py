@@ -36,6 +36,6 @@ def test_every_package_folder_stands_in_the_architecture_page() -> None:
 
 def test_every_module_stands_in_the_architecture_page() -> None:
     named = set(re.findall(r"\w+\.py", (ROOT / "docs" / "architecture.md").read_text()))
-    packages = (ROOT / "lopd_store", ROOT / "cli" / "lopd_cli")
+    packages = (ROOT / "lopd_store", ROOT / "lopd_train", ROOT / "cli" / "lopd_cli")
     there = {path.name for package in packages for path in package.rglob("*.py")}
     assert there - {"__init__.py"} <= named
