@@ -63,8 +63,7 @@ def _to_the_end(run: Run, output: Output, listener: Listener) -> None:
     latest = checkpoints.latest()
     if latest:
         run.restore(load_state(latest / STATE))
-    if run.world.writes:
-        listener.begin(output, step=run.step, steps=run.steps)
+    run.world.once(lambda: listener.begin(output, step=run.step, steps=run.steps))
     try:
         with Patience() as patience:
             _take_steps(run, checkpoints, patience, listener)
@@ -75,8 +74,7 @@ def _to_the_end(run: Run, output: Output, listener: Listener) -> None:
 def _take_steps(run: Run, checkpoints: Checkpoints, patience: Patience, listener: Listener) -> None:
     every = run.options.checkpoint_every
     for report in run:
-        if run.world.writes:
-            listener.report(report)
+        _tell(run, listener, report)
         stopping = run.world.any(patience.asked)
         due = bool(every) and report.step % every == 0
         if stopping or due or report.step == run.steps:
@@ -85,6 +83,10 @@ def _take_steps(run: Run, checkpoints: Checkpoints, patience: Patience, listener
             if run.world.writes:
                 listener.say(f"stopped after step {report.step} of {run.steps}, which is kept")
             patience.stop()
+
+
+def _tell(run: Run, listener: Listener, report: StepReport) -> None:
+    run.world.once(lambda: listener.report(report))  # where it fails, it fails everywhere
 
 
 def _save(run: Run, checkpoints: Checkpoints) -> None:
