@@ -1,6 +1,6 @@
 """What becomes of whole next-token distributions on rollouts that nobody trains on.
 
-An update sees the sampled tokens; a vocabulary of 32 lets us see the others too.
+An update sees the sampled tokens; a vocabulary of 33 lets us see the others too.
 """
 
 # ruff: noqa: N803, N806 - shape letters end a tensor's name: docs/notation.md

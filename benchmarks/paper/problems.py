@@ -3,7 +3,7 @@
 Each column is written in one of two ways, each word of them a symbol:
 
     481+952:  1+2+0=03;8+5+0=13;4+9+1=14;#1433     style 1
-    481+952:  [210>30][580>31][491>41]#1433        style 2: other order of operands and digits
+    481+952:  [210>30][580>31][941>41]#1433        style 2: other order of operands and digits
 """
 
 import hashlib

@@ -8,11 +8,13 @@ from typing import Any
 from transformers import AutoModelForCausalLM
 
 from benchmarks.paper import evaluate
-from benchmarks.paper.data import SCORERS
-from benchmarks.paper.places import Places
+from benchmarks.paper.data import SCORERS, WRITERS
+from benchmarks.paper.places import Places, signal_ref
 from benchmarks.paper.probe import Probe
 from benchmarks.paper.sizes import Size
 from benchmarks.paper.stage import Call
+from lopd_store import Store
+from lopd_store.signal_difference import compare_signals
 from lopd_train.world import ALONE
 
 STUDENTS = ("A", "B", "A+")
@@ -39,10 +41,23 @@ def starts(places: Places) -> dict[str, Any]:
     return found
 
 
+def distances(places: Places) -> dict[str, Any]:
+    """Δ on each student's rollouts: its SFT teacher's log-prob less that of each teacher."""
+    store = Store.open(places.store)
+    found = {}
+    for student in WRITERS:
+        own = signal_ref("train", student, student)
+        for teacher in SCORERS:
+            other = signal_ref("train", student, teacher)
+            found[f"{student} {teacher}"] = compare_signals(store, own, other).to_json()
+    return found
+
+
 if __name__ == "__main__":
     call = Call.read()
     found = {
         "accuracy": accuracies(call.size, call.seed, call.places),
         "starts": starts(call.places),
+        "distances": distances(call.places),
     }
     call.report("standing", found)

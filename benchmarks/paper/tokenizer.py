@@ -1,4 +1,4 @@
-"""A tokenizer of 32 symbols, one for each character: nothing merges, so nothing re-tokenises."""
+"""A tokenizer of 33 tokens, one a character: nothing merges, so nothing re-tokenises."""
 
 from typing import Any, Final
 

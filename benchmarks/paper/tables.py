@@ -1,0 +1,204 @@
+"""Tables of the page, from the results alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from benchmarks.paper.data import SCORERS, WRITERS
+from benchmarks.paper.methods import LOSSES, ONLINE
+from benchmarks.paper.plan import PAIRED_METHODS, STRONG, STRONG_METHODS
+from benchmarks.paper.results import Over, Results, finals, last
+
+NAMES: Final = {
+    "online": "online OPD",
+    "paper": "Lightning OPD, the paper's update",
+    "weighted": "Lightning OPD, weighted",
+    "centred": "Lightning OPD, centred",
+    "weighted+centred": "Lightning OPD, weighted and centred",
+    "state-centred": "diagnosis: the paper's, centred in every state",
+}
+PEOPLE: Final = {"teacher A": "teacher A", "base": "student before SFT", "student A": "after SFT"}
+
+
+def percent(over: Over) -> str:
+    """A share of every seed: mean ± half width of the 95 % interval, then the seeds."""
+    each = " ".join(f"{100 * value:.1f}" for value in over.values)
+    return f"{_with_interval(over, 100, 1)} | {each}"
+
+
+def points(over: Over) -> str:
+    """A difference of shares, in points."""
+    return _with_interval(over, 100, 1, sign="+")
+
+
+def accuracy(results: Results) -> str:
+    """Matched teacher A: who is right how often."""
+    start = results.start("student A")
+    lines = [
+        "| | right, % | seeds | gain over SFT | rate of each seed |",
+        "|---|---:|---|---:|---|",
+    ]
+    for who, name in PEOPLE.items():
+        lines.append(f"| {name} | {percent(results.start(who))} | | |")
+    for method, name in NAMES.items():
+        tuned = results.tuned(method)
+        rates = " ".join(f"{answer['rate']:g}" for answer in tuned)
+        found = finals(tuned)
+        lines.append(f"| {name} | {percent(found)} | {points(found - start)} | {rates} |")
+    return "\n".join(lines)
+
+
+def rates(results: Results) -> str:
+    """The sweep: accuracy on the final problems at every rate."""
+    swept: Sequence[float] = results.size["rates"]
+    lines = [
+        "| | " + " | ".join(f"{rate:g}" for rate in swept) + " |",
+        "|---|" + "---:|" * len(swept),
+    ]
+    for method, name in NAMES.items():
+        cells = [_with_interval(finals(results.at(method, rate)), 100, 1) for rate in swept]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def pairs(results: Results) -> str:
+    """SFT teacher by OPD teacher: what OPD adds to the student's own start."""
+    lines = [
+        "| SFT teacher | OPD teacher | mean abs. Δ | " + " | ".join(PAIRED_METHODS) + " |",
+        "|---|---|---:|" + "---:|" * len(PAIRED_METHODS),
+    ]
+    for student in WRITERS:
+        start = results.start(f"student {student}")
+        for teacher in (student, *(name for name in SCORERS if name != student)):
+            delta = results.distance(student, teacher, "mean_abs")
+            cells = [
+                f"{_with_interval(found, 100, 1)} ({points(found - start)})"
+                for found in (
+                    finals(results.pair(method, student, teacher)) for method in PAIRED_METHODS
+                )
+            ]
+            lines.append(
+                f"| {student} | {teacher} | {delta.mean:.3f} | " + " | ".join(cells) + " |"
+            )
+    return "\n".join(lines)
+
+
+def distances(results: Results) -> str:
+    """Δ between the SFT teacher and another, on the student's rollouts."""
+    measures = {
+        "mean_abs": "mean abs. Δ",
+        "std": "spread of Δ",
+        "over_one_nat": "share over 1 nat",
+        "sigma": "sigma",
+    }
+    lines = [
+        "| rollouts of | SFT teacher | other | " + " | ".join(measures.values()) + " |",
+        "|---|---|---|" + "---:|" * len(measures),
+    ]
+    for student in WRITERS:
+        for teacher in SCORERS:
+            cells = [
+                _with_interval(results.distance(student, teacher, what), 1, 3) for what in measures
+            ]
+            lines.append(
+                f"| student {student} | {student} | {teacher} | " + " | ".join(cells) + " |"
+            )
+    return "\n".join(lines)
+
+
+def cost(results: Results) -> str:
+    """CPU seconds of equal steps: the first run, and each further one on the same signal."""
+    parts = ("rollouts", "scoring", "training")
+    lines = [
+        "| | rollouts | scoring | training | first run | each further run |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for method in (ONLINE, "weighted", "paper", "centred"):
+        spent = results.cost(method)
+        first = Over.of(map(sum, zip(*(spent[part].values for part in parts), strict=True)))
+        further = first if method == ONLINE else spent["training"]
+        cells = [*(spent[part] for part in parts), first, further]
+        shown = " | ".join(_with_interval(cell, 1, 1) for cell in cells)
+        lines.append(f"| {NAMES[method]} | {shown} |")
+    return "\n".join(lines)
+
+
+def diagnosis(results: Results, *, rate: float) -> str:
+    """At one rate, at the end: what each update did to whole distributions."""
+    measures: Mapping[str, tuple[str, float, int]] = {
+        "half_square": ("mean ½A²", 1, 3),
+        "kl": ("KL to the teacher", 1, 3),
+        "sampled_logprob": ("log-prob of sampled", 1, 3),
+        "mean_advantage": ("mean A", 1, 3),
+        "wrong": ("implausible mass, %", 100, 2),
+        "leaked": ("of it, nobody's, %", 100, 2),
+        "log_ratio_std": ("spread of log ratio", 1, 3),
+        "sequence_ess": ("effective share, %", 100, 1),
+    }
+    lines = [
+        "| | right, % | " + " | ".join(name for name, *_ in measures.values()) + " |",
+        "|---|---:|" + "---:|" * len(measures),
+    ]
+    first = [{"looks": [answer["looks"][0]], "final": None} for answer in results.at(ONLINE, rate)]
+    rows = {"at the start": first} | {NAMES[method]: results.at(method, rate) for method in NAMES}
+    for name, answers in rows.items():
+        cells = [_with_interval(last(answers, "accuracy"), 100, 1)]
+        cells += [
+            _with_interval(last(answers, what), scale, digits)
+            for what, (_, scale, digits) in measures.items()
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def strong(results: Results) -> str:
+    """A student that was trained longer before OPD."""
+    swept: Sequence[float] = results.size["rates"]
+    start = results.start(f"student {STRONG}")
+    lines = [
+        f"after longer SFT: {_with_interval(start, 100, 1)} % right",
+        "",
+        "| | " + " | ".join(f"{rate:g}" for rate in swept) + " |",
+        "|---|" + "---:|" * len(swept),
+    ]
+    for method in STRONG_METHODS:
+        cells = [_with_interval(finals(results.at(method, rate, STRONG)), 100, 1) for rate in swept]
+        lines.append(f"| {NAMES[method]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def warnings(results: Results) -> str:
+    """The step at which the trainer's drift gauge first warned, of each seed."""
+    swept: Sequence[float] = results.size["rates"]
+    lines = [
+        "| | " + " | ".join(f"{rate:g}" for rate in swept) + " |",
+        "|---|" + "---:|" * len(swept),
+    ]
+    for method in (name for name in LOSSES if name != ONLINE):
+        cells = [
+            " ".join(str(answer["warned"] or "never") for answer in results.at(method, rate))
+            for rate in swept
+        ]
+        lines.append(f"| {NAMES[method]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def tables(results: Results) -> dict[str, str]:
+    """Every table of the page by its name."""
+    middle = sorted(results.size["rates"])[len(results.size["rates"]) // 2]
+    made: Mapping[str, Callable[[Results], str]] = {
+        "accuracy": accuracy,
+        "rates": rates,
+        "pairs": pairs,
+        "distances": distances,
+        "cost": cost,
+        "diagnosis": lambda found: diagnosis(found, rate=middle),
+        "strong": strong,
+        "warnings": warnings,
+    }
+    return {name: make(results) for name, make in made.items()}
+
+
+def _with_interval(over: Over, scale: float, digits: int, *, sign: str = "") -> str:
+    half = over.half_width
+    spread = "" if half is None else f" ± {scale * half:.{digits}f}"
+    return f"{scale * over.mean:{sign}.{digits}f}{spread}"
