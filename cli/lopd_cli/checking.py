@@ -15,7 +15,7 @@ from lopd_cli.options import (
 )
 from lopd_cli.output import as_json, echo, print_json
 from lopd_store.artifacts import load
-from lopd_store.errors import IntegrityError
+from lopd_store.errors import IntegrityError, UsageError
 from lopd_store.identity.model import fingerprint as fingerprint_of
 from lopd_store.stamping import write_stamp
 from lopd_store.store import Store
@@ -58,6 +58,8 @@ def verify(
     depth 3, whether that teacher gives these numbers; --student adds depth 4, whether that
     teacher wrote the student's SFT data and the student sampled these rollouts.
     """
+    if base is not None and student is None:
+        raise UsageError("--base: expected a student that it is under (--student), found none")
     depth = Depth(
         teacher=fingerprint_of(teacher, cache=_cache(root)) if teacher else None,
         student=fingerprint_of(student, base=base, cache=_cache(root)) if student else None,

@@ -88,7 +88,11 @@ def _exists(path: Path) -> bool:
 
 
 def _holds_shards(path: Path) -> bool:
-    return _exists(path) and path.is_dir() and next(path.rglob("*.parquet"), None) is not None
+    """In the folder or in its `data`, as datasets have it: a whole disk is not searched."""
+    return any(
+        _exists(folder) and folder.is_dir() and next(folder.glob("*.parquet"), None) is not None
+        for folder in (path, path / "data")
+    )
 
 
 def _is_in_store(name: str, root: Path) -> bool:

@@ -214,9 +214,10 @@ def test_an_adapter_whose_base_is_not_known_asks_for_it(lineage: Lineage) -> Non
     weights = load_file(lineage.student / "model.safetensors")
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
     save_file({name: weights["model.norm.weight"]}, adapter / "adapter_model.safetensors")
-    tuned = replace(lineage, student=adapter)
-    said = checked(tuned)
+    said = checked(replace(lineage, student=adapter))
     assert (said.code, "name the base" in said.err) == (2, True)
+    said = run("verify", "signal", "--base", lineage.student, "--store", lineage.store.root)
+    assert (said.code, "--student" in said.err) == (2, True)
     found = verify(lineage.store, "signal", "--student", adapter, "--base", lineage.student)
     assert found.code == 6
     assert kinds(found) == {"no-stamp", "other-policy-adapter"}

@@ -49,6 +49,8 @@ def test_an_honest_chain_holds(lineage: Lineage, teacher: Fingerprint) -> None:
     assert chain.teacher == teacher.model
     assert chain.stamp == lineage.stamp
     chain.refuse()
+    there = lineage.student / "lopd.json"
+    there.symlink_to(there.rename(lineage.student.parent / "blob"))  # as the Hub's cache has it
     report = verify_artifact(lineage.store, "signal", Depth(student=lineage.fingerprint()))
     assert (report.exit_code, report.depth, report.notes) == (0, 4, [])
 
@@ -476,14 +478,16 @@ def test_a_lone_shard_is_checked_by_its_footer(
 def test_a_folder_of_shards_is_checked_shard_by_shard(
     lineage: Lineage, tmp_path: Path, other: Fingerprint
 ) -> None:
-    folder = tmp_path / "shards"
-    folder.mkdir()
+    dataset = tmp_path / "dataset"
+    folder = dataset / "data"
+    folder.mkdir(parents=True)
     stray(lineage.store, folder)
     blob = lineage.fingerprint().tokenizer_blob
     assert blob is not None
     depth = Depth(student=lineage.fingerprint())
     root = tmp_path / "no-store"
     assert verify_target(str(folder), root=root, depth=depth).exit_code == 0
+    assert verify_target(str(dataset), root=root, depth=depth).depth == 4
     bad = with_teacher(lineage.identity, other)
     rows = random_rows(4, seed=5)
     scored = rows.append_column("teacher_logprobs", rows["rollout_logprobs"])
