@@ -35,8 +35,8 @@ class SignalDataset:
     """Rows one by one, as a map-style dataset; all columns have prompt and response in a line.
 
     `input_ids`; `labels`, the id where it is trained, else -100; and, where the rows have them,
-    `teacher_logprobs` and `rollout_logprobs`, 0.0 where nothing is trained. All of them say
-    something about the token they stand beside: what predicts it is one position before.
+    `teacher_logprobs` and `rollout_logprobs`, 0.0 in the prompt. All of them say something about
+    the token they stand beside: what predicts it is one position before.
     """
 
     def __init__(self, rows: Rows) -> None:
@@ -56,7 +56,7 @@ class SignalDataset:
             if (column := getattr(rows, name)) is not None:
                 values = np.zeros(len(ids), np.float32)
                 values[len(prompt) :] = column[said]
-                example[name] = np.where(trained, values, np.float32(0.0))
+                example[name] = values
         return example
 
 

@@ -116,6 +116,15 @@ def test_names_that_open_nothing_say_why(
         open_signal(name, root=signal.root)
 
 
+def test_no_name_is_not_the_folder_one_stands_in(
+    signal: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shards_of(signal, tmp_path / "shards"))
+    assert open_signal(".", root=None).rows == 60
+    with pytest.raises(NotFoundError, match="found nothing named ''"):
+        open_signal("", root=None)
+
+
 def test_without_a_store_a_name_that_is_no_dataset_is_not_found() -> None:
     with pytest.raises(NotFoundError, match="expected a shard, a folder"):
         open_signal("signal", root=None)

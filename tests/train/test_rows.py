@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lopd_store.artifacts import load
+from lopd_store.documents import media
 from lopd_store.errors import FormatError, NotFoundError, StoreError, UsageError
 from lopd_store.signals import open_signal
 from lopd_store.store import Store
@@ -94,7 +96,10 @@ def test_rows_over_the_longest_are_left_out_and_counted(made: Made) -> None:
 
 
 def test_nothing_left_to_train_on_is_an_error_that_counts_why(masked: Made) -> None:
-    with pytest.raises(FormatError, match=r"of 30 rows \d+ have a loss_mask .* \d+ are longer"):
+    """A row without anything to train is that first, however long it is."""
+    left_out = read(masked.store).left_out
+    said = rf"of 30 rows {left_out} have a loss_mask .* {30 - left_out} are longer"
+    with pytest.raises(FormatError, match=said):
         read(masked.store, max_length=1)
 
 
@@ -127,10 +132,10 @@ def changed(store: Store, change: Any, *, ref: str) -> str:
     return ref
 
 
-def with_value(batch: pa.RecordBatch, name: str, value: Any) -> pa.RecordBatch:
-    """Row 3 with this value as its first."""
+def with_value(batch: pa.RecordBatch, name: str, value: Any, *, row: int = 3) -> pa.RecordBatch:
+    """A row with this value as its first."""
     lists = batch.column(name).to_pylist()
-    lists[3][0] = value
+    lists[row][0] = value
     at = batch.schema.get_field_index(name)
     return batch.set_column(at, name, pa.array(lists, batch.column(name).type))
 
@@ -159,6 +164,18 @@ def test_a_bad_value_is_named_by_shard_and_row(
         read(store, target)
     assert {problem.kind for problem in raised.value.problems} >= {kind}
     assert raised.value.exit_code == 5
+
+
+def test_a_bad_row_is_counted_from_the_start_of_its_shard(made: Made, tmp_path: Path) -> None:
+    """Row groups of four rows, the tenth row bad: groups are checked one by one."""
+    (identity,) = load(made.store, "signal").identities
+    table = rows_in(made.store, "signal").slice(0, 12).combine_chunks()
+    (batch,) = table.to_batches()
+    bad = pa.Table.from_batches([with_value(batch, "teacher_logprobs", 0.5, row=9)])
+    named = bad.replace_schema_metadata({media.FOOTER_KEY: identity.encode()})
+    pq.write_table(named, tmp_path / "bad.parquet", row_group_size=4)
+    with pytest.raises(FormatError, match=r"bad\.parquet row 9: positive-logprob"):
+        Rows.read(open_signal(str(tmp_path / "bad.parquet"), root=None))
 
 
 def test_lists_of_other_lengths_are_refused(store: Store) -> None:
