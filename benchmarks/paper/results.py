@@ -101,15 +101,14 @@ class Results:
         return Over.of(seed["standing"]["distances"][key][what] for seed in self.seeds)
 
     def cost(self, method: str) -> dict[str, Over]:
-        """CPU seconds of a run at the tuned rate: rollouts, scoring, training."""
-        runs = [answer["cpu_seconds"] for answer in self.tuned(method)]
-        built = [seed["signals-A"]["cpu_seconds"] for seed in self.seeds]
-        once = {"rollouts": "train rollouts", "scoring": "train scoring A"}
-        found = {"training": Over.of(run["training"] for run in runs)}
-        for name, stage in once.items():
-            source = [run[name] for run in runs] if method == ONLINE else [b[stage] for b in built]
-            found[name] = Over.of(source)
-        return found
+        """CPU seconds of one run: rollouts, scoring, training."""
+        parts = {"rollouts": "store", "scoring": "store", "training": method}
+        if method == ONLINE:
+            parts = dict.fromkeys(parts, ONLINE)
+        return {
+            part: Over.of(seed["cost"][where][part] for seed in self.seeds)
+            for part, where in parts.items()
+        }
 
 
 def share(accuracy: Mapping[str, int]) -> float:

@@ -34,7 +34,11 @@ def seed(number: int, *, right: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "seed": number,
         "standing": {"accuracy": accuracy, "starts": {}, "distances": distances},
-        "signals-A": {"cpu_seconds": {"train rollouts": 20.0, "train scoring A": 16.0}},
+        "cost": {
+            "store": {"rollouts": 20.0, "scoring": 16.0},
+            "online": {"rollouts": 10.0, "scoring": 8.0, "training": 6.0},
+            **{name: {"training": 6.0} for name in ("paper", "weighted", "centred")},
+        },
     }
     for method in LOSSES:
         for student in ("A", "A+"):
