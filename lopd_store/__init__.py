@@ -41,9 +41,11 @@ from lopd_store.inputs.rollouts import (
 )
 from lopd_store.inputs.text import ModelRenderer
 from lopd_store.rows.precision import Precision
+from lopd_store.signal_difference import SignalDifference, compare_signals
 from lopd_store.signals import Signal, open_signal
-from lopd_store.stamping import read_stamp, write_stamp
+from lopd_store.stamping import read_stamp, write_opd_stamp, write_stamp
 from lopd_store.store import Store
+from lopd_store.verify.consistency import Chain, check_chain
 from lopd_store.verify.report import Report
 from lopd_store.verify.target import (
     Depth,
@@ -56,6 +58,7 @@ from lopd_store.verify.target import (
 __all__ = [
     "Artifact",
     "Built",
+    "Chain",
     "ConsistencyError",
     "Depth",
     "Digest",
@@ -76,12 +79,15 @@ __all__ = [
     "Report",
     "Sampling",
     "Signal",
+    "SignalDifference",
     "Stamp",
     "Store",
     "StoreError",
     "TokenizerIdentity",
     "UsageError",
     "build",
+    "check_chain",
+    "compare_signals",
     "fingerprint",
     "generate",
     "load",
@@ -95,5 +101,6 @@ __all__ = [
     "verify_file",
     "verify_store",
     "verify_target",
+    "write_opd_stamp",
     "write_stamp",
 ]

@@ -11,6 +11,7 @@ from lopd_train.losses import LossOptions
 from lopd_train.objective import OpdObjective
 from lopd_train.options import TrainOptions
 from lopd_train.output import Output, Trained
+from lopd_train.progress import INCONSISTENT
 from lopd_train.rows import Rows
 from lopd_train.run import Run
 from lopd_train.training import Listener, train
@@ -106,9 +107,9 @@ def gate(material: Material, *, allowed: bool) -> Chain:
 
 
 def announce(chain: Chain, listener: Listener) -> None:
-    """Say what the gate found, problems first."""
-    for problem in chain.problems:
-        listener.say(f"INCONSISTENT: {problem}")
+    """Say what the gate found, broken links first."""
+    for mismatch in chain.mismatches:
+        listener.say("\n".join(f"{INCONSISTENT}  {line}" for line in mismatch.lines()))
     for note in chain.notes:
         listener.say(f"note: {note}")
 

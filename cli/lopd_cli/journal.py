@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from lopd_cli.output import echo
+from lopd_cli.output import echo_lines
 from lopd_train.drift import warning
 from lopd_train.metrics import Metrics
 from lopd_train.output import Output
@@ -25,7 +25,7 @@ class Journal:
         if self._progress:
             self._progress.say(message)
         else:
-            echo(message, err=True)
+            echo_lines(message)
 
     def begin(self, output: Output, *, step: int, steps: int) -> None:
         """See Listener."""
