@@ -82,6 +82,7 @@ def train_opd(
                 signal_id=material.signal.id,
                 identities=material.signal.identities,
                 inconsistent=chain.problems,
+                content_digest=material.signal.content_digest,
                 cache=material.cache,
             ),
             inconsistent=bool(chain.problems),
