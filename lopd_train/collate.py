@@ -4,7 +4,7 @@
 B rows of the input tensor, T positions, N trained response tokens, flat.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,15 @@ class Batch:
     teacher_N: torch.Tensor | None
     rollout_N: torch.Tensor | None
     rows: int
+
+    def tokens(self, where: slice) -> "Batch":
+        """The same with some of its N tokens only."""
+        cut = {
+            field.name: value[where]
+            for field in fields(self)
+            if field.name.endswith("_N") and (value := getattr(self, field.name)) is not None
+        }
+        return replace(self, **cut)
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on a device."""

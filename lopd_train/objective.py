@@ -13,6 +13,7 @@ from lopd_train.collate import Batch
 from lopd_train.losses import (
     LossOptions,
     Reduction,
+    SurrogateLoss,
     mean_advantage,
     opd_loss,
     reduction_weights,
@@ -51,6 +52,11 @@ class Objective(Protocol):
     ) -> tuple[torch.Tensor, Sums]:
         """The micro-batch's part of the loss, and sums to report, detached."""
 
+    def slopes(
+        self, logprobs_N: torch.Tensor, batch: Batch, totals: Totals, baseline: float
+    ) -> torch.Tensor:
+        """The gradient of `loss` by each log-prob; a token's depends on that token alone."""
+
     def weighted_advantage(
         self, logprobs_N: torch.Tensor, batch: Batch, totals: Totals
     ) -> torch.Tensor:
@@ -85,16 +91,8 @@ class OpdObjective:
         self, logprobs_N: torch.Tensor, batch: Batch, totals: Totals, baseline: float
     ) -> tuple[torch.Tensor, Sums]:
         """See Objective."""
+        found = self._surrogate(logprobs_N, batch, totals, baseline)
         assert batch.teacher_N is not None  # noqa: S101 - `check` refused it
-        weights_N = weights(self.options.reduction, batch, totals)
-        found = opd_loss(
-            logprobs_N,
-            batch.teacher_N,
-            weights_N,
-            options=self.options,
-            rollout_N=batch.rollout_N,
-            baseline=baseline,
-        )
         gap_N = batch.teacher_N - logprobs_N.detach()
         ratio_N = torch.ones_like(gap_N)
         if batch.rollout_N is not None:
@@ -109,6 +107,25 @@ class OpdObjective:
             "logprob": logprobs_N.detach().sum(),
         }
         return found.loss, sums
+
+    def slopes(
+        self, logprobs_N: torch.Tensor, batch: Batch, totals: Totals, baseline: float
+    ) -> torch.Tensor:
+        """See Objective."""
+        return self._surrogate(logprobs_N, batch, totals, baseline).slopes_N
+
+    def _surrogate(
+        self, logprobs_N: torch.Tensor, batch: Batch, totals: Totals, baseline: float
+    ) -> SurrogateLoss:
+        assert batch.teacher_N is not None  # noqa: S101 - `check` refused it
+        return opd_loss(
+            logprobs_N,
+            batch.teacher_N,
+            weights(self.options.reduction, batch, totals),
+            options=self.options,
+            rollout_N=batch.rollout_N,
+            baseline=baseline,
+        )
 
     def weighted_advantage(
         self, logprobs_N: torch.Tensor, batch: Batch, totals: Totals
@@ -154,6 +171,16 @@ class SftObjective:
         """See Objective."""
         loss = sft_loss(logprobs_N, weights(self.reduction, batch, totals))
         return loss, {"loss": loss.detach(), "logprob": logprobs_N.detach().sum()}
+
+    def slopes(
+        self,
+        logprobs_N: torch.Tensor,  # noqa: ARG002 - of the protocol
+        batch: Batch,
+        totals: Totals,
+        baseline: float,  # noqa: ARG002 - of the protocol
+    ) -> torch.Tensor:
+        """See Objective."""
+        return -weights(self.reduction, batch, totals)
 
     def weighted_advantage(
         self, logprobs_N: torch.Tensor, batch: Batch, totals: Totals

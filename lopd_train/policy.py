@@ -9,6 +9,7 @@ import torch
 from lopd_store.errors import UsageError
 from lopd_train.collate import Batch
 from lopd_train.logprobs import output_layer, target_logprobs
+from lopd_train.softmax import Slopes
 
 PROBE_TOKENS: Final = 17
 PROBE_NATS: Final = 1e-3
@@ -46,14 +47,15 @@ class Policy(torch.nn.Module):  # type: ignore[misc] # torch has no types here
         names = set(self.causal_lm._no_split_modules or ())  # noqa: SLF001 - no public name
         return [module for module in self.modules() if type(module).__name__ in names]
 
-    def forward(self, batch: Batch) -> torch.Tensor:
-        """Natural log-probs [N] of `batch.targets_N`, float32."""
+    def forward(self, batch: Batch, slopes: Slopes | None = None) -> torch.Tensor:
+        """Natural log-probs [N] of `batch.targets_N`, float32; for `slopes`: target_logprobs."""
         body = self.causal_lm.base_model
         hidden_BTH = body(
             input_ids=batch.input_ids_BT, position_ids=batch.position_ids_BT, use_cache=False
         ).last_hidden_state
         hidden_NH = hidden_BTH.flatten(0, 1)[batch.before_N]
-        return target_logprobs(hidden_NH, output_layer(self.causal_lm), batch.targets_N)
+        layer = output_layer(self.causal_lm)
+        return target_logprobs(hidden_NH, layer, batch.targets_N, slopes=slopes)
 
     def _check_against_full_logits(self) -> None:
         """A probe must agree with the model's own logits."""

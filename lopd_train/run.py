@@ -1,6 +1,6 @@
 """The loop: rows and a policy in, one report an optimiser step out."""
 
-# ruff: noqa: N806 - shape letters end a tensor's name: docs/notation.md
+# ruff: noqa: N803, N806 - shape letters end a tensor's name: docs/notation.md
 
 import math
 import time
@@ -23,6 +23,7 @@ from lopd_train.objective import Objective, Totals
 from lopd_train.options import TrainOptions
 from lopd_train.policy import Policy
 from lopd_train.rows import Rows
+from lopd_train.softmax import Slopes
 from lopd_train.world import ALONE, World, restore, state_of
 
 _MAX_SHOWN = 4
@@ -202,11 +203,19 @@ class Run:
         mine = share(cut, rank=self.world.rank, world=self.world.size)
         return [collate(self._rows, part, layout=batches.layout) for part in mine]
 
-    def _logprobs(self, batch: Batch) -> torch.Tensor:
+    def _logprobs(self, batch: Batch, slopes: Slopes | None = None) -> torch.Tensor:
         device = self.world.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
-            found: torch.Tensor = self.policy(batch)
+            found: torch.Tensor = self.policy(batch, slopes)
         return found
+
+    def _slopes(self, batch: Batch, totals: Totals, baseline: float) -> Slopes:
+        """What `target_logprobs` may know of the loss before there is one."""
+
+        def slopes(logprobs_C: torch.Tensor, where: slice) -> torch.Tensor:
+            return self._objective.slopes(logprobs_C, batch.tokens(where), totals, baseline)
+
+        return slopes
 
     def _mean_advantage(self, batches: Sequence[Batch], totals: Totals) -> float:
         """Over the whole step, as weighted in its loss: a pass without gradient."""
@@ -229,7 +238,7 @@ class Run:
         total: dict[str, torch.Tensor] = {}
         for batch in batches:
             here = batch.to(self.world.device)
-            logprobs_N = self._logprobs(here)
+            logprobs_N = self._logprobs(here, self._slopes(here, totals, baseline))
             loss, sums = self._objective.loss(logprobs_N, here, totals, baseline)
             (loss * self.world.size).backward()  # FSDP2 averages over processes; a loss is a sum
             for name, value in sums.items():
