@@ -29,8 +29,8 @@ COLOURS: Final = {
     "centred": "#ff7f0e",
     "state-centred": "#2ca02c",
 }
-SHADES: Final = ("#c6dbef", "#9ecae1", "#6baed6", "#3182bd", "#08306b", "#000000")
-"""Of rates, the largest the darkest."""
+SHADES: Final = ("#9e9ac8", "#3690c0", "#238b45", "#fe9929", "#cb181d", "#000000")
+"""Of rates, the largest the warmest."""
 MEASURES: Final = {
     "accuracy": "right on tuning problems",
     "log_ratio_std": "spread of log ratio, nats",
@@ -51,8 +51,8 @@ def curves(results: Results) -> Figure:
     """Accuracy, drift and effective sample size against steps, for every method and rate."""
     figure = Figure(figsize=(13, 6.5), layout="constrained")
     axes = figure.subplots(len(MEASURES), len(NAMES), sharex=True, sharey="row")
-    for column, (method, name) in enumerate(NAMES.items()):
-        axes[0][column].set_title(name.removeprefix("Lightning OPD, "), fontsize=9)
+    for column, method in enumerate(NAMES):
+        axes[0][column].set_title(method, fontsize=9)
         for row, what in enumerate(MEASURES):
             for rate, shade in zip(results.size["rates"], SHADES, strict=False):
                 _line(axes[row][column], results.at(method, rate), what, shade, f"{rate:g}")
