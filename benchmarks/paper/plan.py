@@ -59,6 +59,7 @@ class Seed:
             *(self._pairs(method) for method in PAIRED_METHODS),
             *(self._rates(method, STRONG) for method in STRONG_METHODS),
             self._stage("standing", signals, ("evaluate", "probe", "standing"), "standing"),
+            self._stage("exact", ("signals-A",), (*_RUNS, "exact"), "exact"),
             self._stage("cost", ("pairs-online", "standing"), (*_RUNS, "cost"), "cost"),
         ]
 

@@ -82,6 +82,17 @@ class Results:
             for seed in self.seeds
         ]
 
+    def exact(self, method: str, rate: float) -> list[Answer]:
+        """Each seed's run of a noiseless update at a rate."""
+        return [
+            next(
+                answer
+                for answer in seed["exact"]
+                if (answer["method"], answer["rate"]) == (method, rate)
+            )
+            for seed in self.seeds
+        ]
+
     def pair(self, method: str, student: str, teacher: str) -> list[Answer]:
         """Each seed's run of a pair of teachers, at the rate tuned on the matched pair A."""
         if (student, teacher) == ("A", "A"):

@@ -6,7 +6,7 @@ from typing import Final
 from benchmarks.paper.data import SCORERS, WRITERS
 from benchmarks.paper.methods import LOSSES, ONLINE
 from benchmarks.paper.plan import PAIRED_METHODS, STRONG, STRONG_METHODS
-from benchmarks.paper.results import Over, Results, finals, last
+from benchmarks.paper.results import Answer, Over, Results, finals, last
 
 NAMES: Final = {
     "online": "online OPD",
@@ -15,6 +15,10 @@ NAMES: Final = {
     "centred": "Lightning OPD, centred",
     "weighted+centred": "Lightning OPD, weighted and centred",
     "state-centred": "diagnosis: the paper's, centred in every state",
+}
+EXACT: Final = {
+    "exact-paper": "diagnosis: the paper's, without noise",
+    "exact-online": "diagnosis: weighted, without noise",
 }
 PEOPLE: Final = {"teacher A": "teacher A", "base": "student before SFT", "student A": "after SFT"}
 
@@ -33,17 +37,19 @@ def points(over: Over) -> str:
 def accuracy(results: Results) -> str:
     """Matched teacher A: who is right how often."""
     start = results.start("student A")
+    online = finals(results.tuned(ONLINE))
     lines = [
-        "| | right, % | seeds | gain over SFT | rate of each seed |",
-        "|---|---:|---|---:|---|",
+        "| | right, % | seeds | gain over SFT | against online | rate of each seed |",
+        "|---|---:|---|---:|---:|---|",
     ]
     for who, name in PEOPLE.items():
-        lines.append(f"| {name} | {percent(results.start(who))} | | |")
+        lines.append(f"| {name} | {percent(results.start(who))} | | | |")
     for method, name in NAMES.items():
         tuned = results.tuned(method)
         rates = " ".join(f"{answer['rate']:g}" for answer in tuned)
         found = finals(tuned)
-        lines.append(f"| {name} | {percent(found)} | {points(found - start)} | {rates} |")
+        gains = f"{points(found - start)} | {points(found - online)}"
+        lines.append(f"| {name} | {percent(found)} | {gains} | {rates} |")
     return "\n".join(lines)
 
 
@@ -124,7 +130,7 @@ def cost(results: Results) -> str:
 
 def diagnosis(results: Results, *, rate: float) -> str:
     """At one rate, at the end: what each update did to whole distributions."""
-    measures: Mapping[str, tuple[str, float, int]] = {
+    measures: dict[str, tuple[str, float, int]] = {
         "half_square": ("mean ½A²", 1, 3),
         "kl": ("KL to the teacher", 1, 3),
         "sampled_logprob": ("log-prob of sampled", 1, 3),
@@ -135,11 +141,14 @@ def diagnosis(results: Results, *, rate: float) -> str:
         "sequence_ess": ("effective share, %", 100, 1),
     }
     lines = [
-        "| | right, % | " + " | ".join(name for name, *_ in measures.values()) + " |",
+        "| | right on tuning, % | " + " | ".join(name for name, *_ in measures.values()) + " |",
         "|---|---:|" + "---:|" * len(measures),
     ]
-    first = [{"looks": [answer["looks"][0]], "final": None} for answer in results.at(ONLINE, rate)]
-    rows = {"at the start": first} | {NAMES[method]: results.at(method, rate) for method in NAMES}
+    online = results.at(ONLINE, rate)
+    first: list[Answer] = [{"looks": [answer["looks"][0]]} for answer in online]
+    rows = {"at the start": first}
+    rows |= {name: results.at(method, rate) for method, name in NAMES.items()}
+    rows |= {name: results.exact(method, rate) for method, name in EXACT.items()}
     for name, answers in rows.items():
         cells = [_with_interval(last(answers, "accuracy"), 100, 1)]
         cells += [

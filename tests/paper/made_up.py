@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from benchmarks.paper.exact import METHODS
 from benchmarks.paper.methods import LOSSES
 from benchmarks.paper.results import Results
 from benchmarks.paper.sweep import PAIRS
@@ -40,6 +41,7 @@ def seed(number: int, *, right: int) -> dict[str, Any]:
             **{name: {"training": 6.0} for name in ("paper", "weighted", "centred")},
         },
     }
+    found["exact"] = [answer(method, "A", "A", 1e-4, right) for method in METHODS]
     for method in LOSSES:
         for student in ("A", "A+"):
             found[f"rates-{method}-{student}"] = [
