@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lopd_store.artifacts import load
+from lopd_store.identity.model import Fingerprint
 from lopd_store.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -87,3 +88,22 @@ def test_an_engine_that_is_not_installed_is_named_with_what_to_install(
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=installed)
     assert done.returncode == 7
     assert "pip install 'lopd[vllm]'" in done.stderr
+
+
+def test_the_consistency_check_runs_without_torch(
+    installed: Path, signal: Store, student: Fingerprint
+) -> None:
+    words = ("verify", "signal", "--student", student.folder, "--store", signal.root)
+    done = subprocess.run(
+        [installed / "lopd-store", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 6, done.stderr
+    assert "no-stamp" in done.stdout
+
+
+def test_the_trainer_says_what_to_install(installed: Path) -> None:
+    done = subprocess.run(
+        [installed / "lopd-train", "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: expected the package torch: pip install 'lopd[train]'\n"
