@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -114,8 +115,14 @@ def state_of(policy: torch.nn.Module, optimiser: torch.optim.Optimizer) -> dict[
     Only rank 0 gets them; the others get empty dictionaries.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    untouched = not optimiser.state
     model, moments = get_state_dict(policy, optimiser, options=options)
-    return {"model": model, "optimiser": moments}
+    if untouched:  # torch has counted a step, with gradients of zero, to have moments to give
+        optimiser.state.clear()
+    found = {"model": model, "optimiser": moments}
+    # What is on the CPU already is not copied there: the next step would change it.
+    on_cpu = next(policy.parameters()).device.type == "cpu"
+    return deepcopy(found) if on_cpu else found
 
 
 def restore(
