@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lopd_store.errors import FormatError
+from lopd_store.errors import FormatError, UsageError
 from lopd_store.identity.model import Fingerprint, fingerprint
 from lopd_store.signals import Signal, open_signal
 from lopd_store.store import Store
@@ -35,12 +35,19 @@ class Material:
         Raises:
             NotFoundError: no such signal or model.
             FormatError: another kind of artifact.
+            UsageError: a LoRA adapter.
         """
         cache = _cache(root)
         signal = open_signal(name, root=root)
         if signal.kind != kind:
             raise FormatError(f"{name}: expected an artifact of kind {kind}, found {signal.kind}")
-        return cls(signal=signal, student=fingerprint(model, cache=cache), cache=cache)
+        student = fingerprint(model, cache=cache)
+        if student.model.adapter is not None:
+            raise UsageError(
+                f"{model}: expected a whole model to train, found a LoRA adapter: merge it into its"
+                " base, and train and roll out with the merged checkpoint"
+            )
+        return cls(signal=signal, student=student, cache=cache)
 
     @property
     def start(self) -> Path:

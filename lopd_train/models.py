@@ -27,7 +27,8 @@ def load_policy(folder: Path, options: TrainOptions, device: torch.device) -> Po
     Raises:
         NotFoundError: no such folder.
         FormatError: transformers cannot load what is there.
-        UsageError: an architecture whose output layer is not understood, or LoRA without peft.
+        UsageError: an architecture whose output layer is not understood or whose rows cannot be
+            packed as asked, or LoRA without peft.
     """
     if not folder.is_dir():
         raise NotFoundError(f"expected a checkpoint's folder, found none at {folder}")
@@ -50,7 +51,10 @@ def load_policy(folder: Path, options: TrainOptions, device: torch.device) -> Po
     if options.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
-    return Policy(model.train())
+    policy = Policy(model.train())
+    if options.batches.layout == "packed":
+        policy.check_packing()
+    return policy
 
 
 def _with_adapters(model: Any, lora: LoraOptions, *, seed: int) -> Any:

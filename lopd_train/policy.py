@@ -31,8 +31,7 @@ class Policy(torch.nn.Module):  # type: ignore[misc] # torch has no types here
         super().__init__()
         self.model = model
         for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
+            _stop_dropping(module)
         self._check_against_full_logits()
 
     @property
@@ -57,31 +56,64 @@ class Policy(torch.nn.Module):  # type: ignore[misc] # torch has no types here
         layer = output_layer(self.causal_lm)
         return target_logprobs(hidden_NH, layer, batch.targets_N, slopes=slopes)
 
+    def check_packing(self) -> None:
+        """Raise UsageError unless rows in one line leave each other's log-probs as they are.
+
+        State-space layers and some positions read on across the rows, and nothing else would tell.
+        """
+        one, other = self._probe(), self._probe().flip(0)
+        with torch.no_grad():
+            alone_N = torch.cat([self(_packed(one)), self(_packed(other))])
+            gap = float((self(_packed(one, other)) - alone_N).abs().max())
+        if not gap <= PROBE_NATS:
+            raise UsageError(
+                f"{type(self.causal_lm).__name__}: expected rows that do not read each other when"
+                f" packed, found log-probs {gap:.3g} nats apart: train with --layout padded"
+            )
+
     def _check_against_full_logits(self) -> None:
         """A probe must agree with the model's own logits."""
-        vocabulary = self.causal_lm.config.get_text_config().vocab_size
-        device = next(self.model.parameters()).device
-        ids_BT = (torch.arange(PROBE_TOKENS, device=device) * 7919 + 11)[None] % vocabulary
-        places_T = torch.arange(PROBE_TOKENS, device=device)
+        ids_T = self._probe()
         with torch.no_grad():
-            own_N = self(
-                Batch(
-                    input_ids_BT=ids_BT,
-                    position_ids_BT=places_T[None],
-                    before_N=places_T[:-1],
-                    targets_N=ids_BT[0, 1:],
-                    lengths_N=torch.full_like(places_T[1:], PROBE_TOKENS - 1),
-                    rows_N=torch.zeros_like(places_T[1:]),
-                    teacher_N=None,
-                    rollout_N=None,
-                    rows=1,
-                )
-            )
-            logits_TV = self.model(input_ids=ids_BT, use_cache=False).logits[0, :-1].float()
-            full_N = logits_TV.log_softmax(-1).gather(1, ids_BT[0, 1:, None]).squeeze(1)
+            own_N = self(_packed(ids_T))
+            logits_TV = self.model(input_ids=ids_T[None], use_cache=False).logits[0, :-1].float()
+            full_N = logits_TV.log_softmax(-1).gather(1, ids_T[1:, None]).squeeze(1)
             gap = float((own_N - full_N).abs().max())
         if not gap <= PROBE_NATS:
             raise UsageError(
                 f"{type(self.causal_lm).__name__}: expected log-probs within {PROBE_NATS} nats of"
                 f" the model's own logits, found {gap:.3g}: this architecture is not supported"
             )
+
+    def _probe(self) -> torch.Tensor:
+        """Ids that any vocabulary has, in no order that a model could know."""
+        vocabulary = self.causal_lm.config.get_text_config().vocab_size
+        device = next(self.model.parameters()).device
+        return (torch.arange(PROBE_TOKENS, device=device) * 7919 + 11) % vocabulary
+
+
+def _stop_dropping(module: torch.nn.Module) -> None:
+    """Set every rate of a layer to 0, be it a Dropout or a number beside attention."""
+    if isinstance(module, torch.nn.Dropout):
+        module.p = 0.0
+    for name, value in list(vars(module).items()):
+        if "drop" in name and isinstance(value, float):
+            setattr(module, name, 0.0)
+
+
+def _packed(*rows: torch.Tensor) -> Batch:
+    """Whole rows one after another; all of each is to be learnt but its first id."""
+    ids_T = torch.cat(rows)
+    places_T = torch.cat([torch.arange(len(row_T), device=ids_T.device) for row_T in rows])
+    targets_N = places_T.nonzero().squeeze(1)
+    return Batch(
+        input_ids_BT=ids_T[None],
+        position_ids_BT=places_T[None],
+        before_N=targets_N - 1,
+        targets_N=ids_T[targets_N],
+        lengths_N=torch.zeros_like(targets_N),
+        rows_N=torch.zeros_like(targets_N),
+        teacher_N=None,
+        rollout_N=None,
+        rows=len(rows),
+    )
