@@ -100,7 +100,7 @@ def reasons(results: Results) -> Figure:
         "wrong": "probability of tokens implausible to the teacher",
         "sampled_logprob": "mean log-prob of sampled tokens",
     }
-    rate = sorted(results.size["rates"])[len(results.size["rates"]) // 2]
+    rate = results.common_rate
     figure = Figure(figsize=(13, 3.4), layout="constrained")
     axes = figure.subplots(1, len(what))
     for axis, (measure, label) in zip(axes, what.items(), strict=True):

@@ -15,7 +15,8 @@ from examples.arithmetic.stages import Stage, file_digest
 
 STRONG: Final = "A+"
 STRONG_METHODS: Final = ("paper", "weighted")
-PAIRED_METHODS: Final = (ONLINE, "paper", "weighted", "centred")
+TUNED_PAIRS: Final = ("paper", "weighted")
+COMMON_PAIRS: Final = (ONLINE, "paper", "weighted")
 _LEARNING: Final = ("problems", "tokenizer", "learning", "pretrain")
 _DATA: Final = ("problems", "tokenizer", "places", "data")
 _RUNS: Final = (
@@ -56,11 +57,12 @@ class Seed:
             *(self._student(name) for name in students),
             *(self._signals(name) for name in students),
             *(self._rates(method, "A") for method in (ONLINE, *OFFLINE)),
-            *(self._pairs(method) for method in PAIRED_METHODS),
+            *(self._common(method) for method in COMMON_PAIRS),
+            *(self._pairs(method) for method in TUNED_PAIRS),
             *(self._rates(method, STRONG) for method in STRONG_METHODS),
             self._stage("standing", signals, ("evaluate", "probe", "standing"), "standing"),
             self._stage("exact", ("signals-A",), (*_RUNS, "exact"), "exact"),
-            self._stage("cost", ("pairs-online", "standing"), (*_RUNS, "cost"), "cost"),
+            self._stage("cost", ("rates-online-A", "standing"), (*_RUNS, "cost"), "cost"),
         ]
 
     def reports(self) -> dict[str, Path]:
@@ -97,6 +99,10 @@ class Seed:
     def _pairs(self, method: str) -> Node:
         needs = (f"rates-{method}-A", "signals-A", "signals-B")
         return self._stage(f"pairs-{method}", needs, _RUNS, f"sweep pairs {method}")
+
+    def _common(self, method: str) -> Node:
+        needs, sources = ("signals-A", "signals-B"), (*_RUNS, "common")
+        return self._stage(f"common-{method}", needs, sources, f"common {method}")
 
     def _stage(self, name: str, needs: Sequence[str], sources: Sequence[str], call: str) -> Node:
         """A stage that leaves the report of its name; `call` is a program and its words."""

@@ -93,14 +93,29 @@ class Results:
             for seed in self.seeds
         ]
 
+    @property
+    def common_rate(self) -> float:
+        """The rate at which methods are compared side by side."""
+        rates = sorted(self.size["rates"])
+        return float(rates[len(rates) // 2])
+
     def pair(self, method: str, student: str, teacher: str) -> list[Answer]:
-        """Each seed's run of a pair of teachers, at the rate tuned on the matched pair A."""
+        """Each seed's run of a pair of teachers at the common rate."""
+        if (student, teacher) == ("A", "A"):
+            return self.at(method, self.common_rate)
+        return self._pair(f"common-{method}", student, teacher)
+
+    def tuned_pair(self, method: str, student: str, teacher: str) -> list[Answer]:
+        """The same at each seed's best rate of the matched pair A."""
         if (student, teacher) == ("A", "A"):
             return self.tuned(method)
+        return self._pair(f"pairs-{method}", student, teacher)
+
+    def _pair(self, report: str, student: str, teacher: str) -> list[Answer]:
         return [
             next(
                 answer
-                for answer in seed[f"pairs-{method}"]
+                for answer in seed[report]
                 if (answer["student"], answer["teacher"]) == (student, teacher)
             )
             for seed in self.seeds

@@ -1,11 +1,13 @@
 """Tables of the page, from the results alone."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
+from benchmarks.paper import toy
 from benchmarks.paper.data import SCORERS, WRITERS
 from benchmarks.paper.methods import LOSSES, ONLINE
-from benchmarks.paper.plan import PAIRED_METHODS, STRONG, STRONG_METHODS
+from benchmarks.paper.plan import COMMON_PAIRS, STRONG, STRONG_METHODS, TUNED_PAIRS
 from benchmarks.paper.results import Answer, Over, Results, finals, last
 
 NAMES: Final = {
@@ -68,23 +70,23 @@ def rates(results: Results) -> str:
 
 def pairs(results: Results) -> str:
     """SFT teacher by OPD teacher: what OPD adds to the student's own start."""
+    ways: dict[str, Callable[[str, str], list[Answer]]] = {
+        f"{method} at {results.common_rate:g}": partial(results.pair, method)
+        for method in COMMON_PAIRS
+    }
+    ways |= {f"{method}, tuned": partial(results.tuned_pair, method) for method in TUNED_PAIRS}
     lines = [
-        "| SFT teacher | OPD teacher | mean abs. Δ | " + " | ".join(PAIRED_METHODS) + " |",
-        "|---|---|---:|" + "---:|" * len(PAIRED_METHODS),
+        "| SFT teacher | OPD teacher | mean abs. Δ | after SFT | " + " | ".join(ways) + " |",
+        "|---|---|---:|---:|" + "---:|" * len(ways),
     ]
     for student in WRITERS:
         start = results.start(f"student {student}")
         for teacher in (student, *(name for name in SCORERS if name != student)):
             delta = results.distance(student, teacher, "mean_abs")
-            cells = [
-                f"{_with_interval(found, 100, 1)} ({points(found - start)})"
-                for found in (
-                    finals(results.pair(method, student, teacher)) for method in PAIRED_METHODS
-                )
-            ]
-            lines.append(
-                f"| {student} | {teacher} | {delta.mean:.3f} | " + " | ".join(cells) + " |"
-            )
+            found = [finals(way(student, teacher)) for way in ways.values()]
+            cells = [f"{100 * one.mean:.1f} ({points(one - start)})" for one in found]
+            begin = f"{student} | {teacher} | {delta.mean:.3f} | {100 * start.mean:.1f}"
+            lines.append(f"| {begin} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -193,16 +195,16 @@ def warnings(results: Results) -> str:
 
 def tables(results: Results) -> dict[str, str]:
     """Every table of the page by its name."""
-    middle = sorted(results.size["rates"])[len(results.size["rates"]) // 2]
     made: Mapping[str, Callable[[Results], str]] = {
         "accuracy": accuracy,
         "rates": rates,
         "pairs": pairs,
         "distances": distances,
         "cost": cost,
-        "diagnosis": lambda found: diagnosis(found, rate=middle),
+        "diagnosis": lambda found: diagnosis(found, rate=found.common_rate),
         "strong": strong,
         "warnings": warnings,
+        "toy": lambda _: toy.table(),
     }
     return {name: make(results) for name, make in made.items()}
 

@@ -48,7 +48,8 @@ def seed(number: int, *, right: int) -> dict[str, Any]:
                 answer(method, student, "A", rate, right - place)
                 for place, rate in enumerate(RATES)
             ]
-        found[f"pairs-{method}"] = [answer(method, *pair, 1e-5, 3) for pair in PAIRS]
+        for stage in ("pairs", "common"):
+            found[f"{stage}-{method}"] = [answer(method, *pair, 1e-5, 3) for pair in PAIRS]
     return found
 
 

@@ -36,7 +36,7 @@ def test_tables_say_what_the_results_say() -> None:
         in (made["cost"])
     )
     assert "| 20.0 ± 0.0 | 16.0 ± 0.0 | 6.0 ± 0.0 | 42.0 ± 0.0 | 6.0 ± 0.0 |" in made["cost"]
-    assert "| A | B | 0.250 |" in made["pairs"]
+    assert "| A | B | 0.250 | 50.0 | 30.0 (-20.0 ± 0.0) |" in made["pairs"]
 
 
 def test_every_method_has_a_name_and_a_colour() -> None:
