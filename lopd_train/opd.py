@@ -118,7 +118,7 @@ def announce(chain: Chain, listener: Listener) -> None:
 def _record(material: Material, rows: Rows, options: OpdOptions, chain: Chain) -> dict[str, Any]:
     return material.record(rows) | {
         "command": "opd",
-        "loss": asdict(options.loss),
+        "loss": {"variant": options.loss.variant} | asdict(options.loss),
         "train": options.train.to_json(),
         "inconsistent": [asdict(problem) for problem in chain.problems],
     }

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from lopd_store.errors import UsageError
 from lopd_train.batches import BatchOptions
@@ -10,6 +10,8 @@ from lopd_train.batches import BatchOptions
 Schedule = Literal["constant", "cosine"]
 Precision = Literal["float32", "bfloat16"]
 
+SCHEDULES: Final[tuple[str, ...]] = get_args(Schedule)
+PRECISIONS: Final[tuple[str, ...]] = get_args(Precision)
 COSINE_FLOOR: Final = 0.1  # of the peak rate, at the last step
 
 
@@ -38,6 +40,10 @@ class OptimiserOptions:
             raise UsageError(f"expected a learning rate above 0, found {self.learning_rate}")
         if not 0 <= self.warm_up < 1:
             raise UsageError(f"expected a warm-up in [0, 1), found {self.warm_up}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UsageError(f"expected a weight decay of at least 0, found {self.weight_decay}")
+        if self.schedule not in SCHEDULES:
+            raise UsageError(f"expected schedule {' or '.join(SCHEDULES)}, found {self.schedule!r}")
         if not self.gradient_clip > 0:
             raise UsageError(f"expected a gradient clip above 0, found {self.gradient_clip}")
 
@@ -99,8 +105,13 @@ class TrainOptions:
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:
             raise UsageError(f"expected at least 1 step, found {self.steps}")
-        if self.drift_every < 0 or self.checkpoint_every < 0:
-            raise UsageError("expected numbers of steps of at least 0")
+        for name in ("drift_every", "checkpoint_every"):
+            if (found := getattr(self, name)) < 0:
+                raise UsageError(f"expected {name} of at least 0 steps, found {found}")
+        if self.precision not in PRECISIONS:
+            raise UsageError(
+                f"expected precision {' or '.join(PRECISIONS)}, found {self.precision!r}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Every choice as JSON, for the record of a run."""

@@ -8,7 +8,6 @@ from lopd_store.errors import ConsistencyError, UsageError
 from lopd_store.identity.compare import same_tokenizer
 from lopd_store.stamping import write_stamp
 from lopd_store.store import Store
-from lopd_train.batches import BatchOptions
 from lopd_train.data import Material
 from lopd_train.losses import Reduction
 from lopd_train.objective import SftObjective
@@ -29,12 +28,13 @@ class SftOptions:
 
     Attributes:
         reduction: `token-mean` weighs every token of a step alike.
-        train: everything that is not the loss.
+        train: everything that is not the loss. Without drift: the teacher wrote the rows, and to
+            leave its base is what the student is here for.
     """
 
     reduction: Reduction = "token-mean"
     train: TrainOptions = field(
-        default_factory=lambda: TrainOptions(optimiser=OPTIMISER, batches=BatchOptions())
+        default_factory=lambda: TrainOptions(optimiser=OPTIMISER, drift_every=0)
     )
 
 

@@ -1,17 +1,18 @@
 """Options of `lopd-train`, each said once, and what they make."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import click
-from lopd_train.losses import Importance, LossOptions, Reduction
 
+from lopd_store.errors import UsageError
 from lopd_train.batches import LAYOUTS, BatchOptions
+from lopd_train.losses import IMPORTANCES, REDUCTIONS, LossOptions
 from lopd_train.options import (
+    PRECISIONS,
+    SCHEDULES,
     LoraOptions,
     OptimiserOptions,
-    Precision,
-    Schedule,
     TrainOptions,
 )
 
@@ -63,7 +64,7 @@ def training_options(defaults: TrainOptions) -> Callable[[Command], Command]:
                 default=optimiser.learning_rate,
             ),
             _choice(
-                "--schedule", "Cosine ends at a tenth of the peak.", get_args(Schedule),
+                "--schedule", "Cosine ends at a tenth of the peak.", SCHEDULES,
                 optimiser.schedule,
             ),
             _option(
@@ -79,7 +80,7 @@ def training_options(defaults: TrainOptions) -> Callable[[Command], Command]:
             ),
             _choice(
                 "--precision", "Of the arithmetic; weights and moments stay float32.",
-                get_args(Precision), defaults.precision,
+                PRECISIONS, defaults.precision,
             ),
             _option(
                 "--activation-checkpointing", "Less memory, about a third more time.",
@@ -103,6 +104,8 @@ def training_options(defaults: TrainOptions) -> Callable[[Command], Command]:
 def training_of(given: dict[str, Any], *, drift_every: int = 0) -> TrainOptions:
     """The training options among a command's parameters, taken out of `given`."""
     rank, alpha = given.pop("lora_rank"), given.pop("lora_alpha")
+    if alpha and not rank:
+        raise UsageError(f"--lora-alpha: expected --lora-rank with it, found {alpha} alone")
     return TrainOptions(
         steps=given.pop("steps"),
         batches=BatchOptions(
@@ -133,7 +136,7 @@ def loss_options(command: Command) -> Command:
             _choice(
                 "--importance",
                 "Weigh each token by policy/rollout policy; none is the paper's update.",
-                get_args(Importance),
+                IMPORTANCES,
                 _LOSS.importance,
             ),
             _option(
@@ -151,7 +154,7 @@ def loss_options(command: Command) -> Command:
             ),
             _choice(
                 "--reduction", "sequence-mean as in the released code, token-sum as in the paper.",
-                get_args(Reduction), _LOSS.reduction,
+                REDUCTIONS, _LOSS.reduction,
             ),
         )
     )(command)  # fmt: skip
