@@ -36,7 +36,7 @@ SFT_PROMPTS: Final = DEMO / "prompts.jsonl"
 ROLLOUT_PROMPTS: Final = DEMO / "rollout-prompts.jsonl"
 ACCURACY: Final = DEMO / "accuracy.txt"
 SFT_PROBLEMS: Final = 1500
-ROLLOUT_PROBLEMS: Final = 500
+ROLLOUT_PROBLEMS: Final = 1000
 PRETRAINING: Final = ("problems", "tokenizer", "training", "pretrain")
 
 
@@ -96,7 +96,7 @@ def teacher_writes(teacher: str, prompts: str) -> Stage:
 
 def student_learns(base: str, sft: str) -> Stage:
     """Fine-tune the student on the teacher's solutions; `lopd-train` stamps it with its teacher."""
-    recipe = ("--steps", 300, "--batch", 32, "--learning-rate", "2e-3", "--seed", 2)
+    recipe = ("--steps", 400, "--batch", 48, "--learning-rate", "1e-3", "--schedule", "constant")
     return Stage(
         name="student",
         title="Fine-tune the student on what the teacher wrote",
@@ -110,8 +110,8 @@ def student_answers(student: str, prompts: str) -> Stage:
     """Sample the student's rollouts."""
     return Stage(
         name="rollouts",
-        title=f"The student tries {ROLLOUT_PROBLEMS} other problems twice (vLLM): the rollouts",
-        command=_generate("rollouts", STUDENT, ROLLOUT_PROMPTS, n=2, temperature="1"),
+        title=f"The student tries {ROLLOUT_PROBLEMS} other problems four times (vLLM): the rollouts",
+        command=_generate("rollouts", STUDENT, ROLLOUT_PROMPTS, n=4, temperature="1"),
         inputs={"student": student, "prompts": prompts},
         result=_ref("demo/rollouts"),
     )
@@ -141,7 +141,7 @@ def everything_is_checked(signal: str, teacher: str) -> Stage:
 
 def student_is_distilled(student: str, signal: str) -> Stage:
     """Lightning OPD: the student learns from the stored signal; no teacher runs."""
-    recipe = ("--steps", 60, "--batch", 128, "--learning-rate", "1e-4", "--weight-decay", 0)
+    recipe = ("--steps", 90, "--batch", 128, "--learning-rate", "1e-5")
     return Stage(
         name="distilled",
         title="Distil the signal into the student: Lightning OPD, no teacher in sight",
