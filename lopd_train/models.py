@@ -1,19 +1,18 @@
 """Checkpoints of Hugging Face in and out: local safetensors, no code from the model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 
-from lopd_store.errors import FormatError, NotFoundError, UsageError
+from lopd_store.errors import FormatError, LopdError, NotFoundError, UsageError
 from lopd_train.options import LoraOptions, TrainOptions
 from lopd_train.policy import Policy
 
-_FAILURES = (SafetensorError, OSError, ValueError, RuntimeError, ImportError, LookupError,
-             TypeError, AttributeError)  # fmt: skip
+_STORED = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
     "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
@@ -26,35 +25,67 @@ def load_policy(folder: Path, options: TrainOptions, device: torch.device) -> Po
 
     Raises:
         NotFoundError: no such folder.
-        FormatError: transformers cannot load what is there.
+        FormatError: transformers cannot load what is there, or a weight is missing.
         UsageError: an architecture whose output layer is not understood or whose rows cannot be
             packed as asked, or LoRA without peft.
     """
     if not folder.is_dir():
         raise NotFoundError(f"expected a checkpoint's folder, found none at {folder}")
     transformers.utils.logging.disable_progress_bar()
-    try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
+    stored_dtype(folder)
+    with _explained(folder):
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=torch.float32,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
-    except _FAILURES as error:
+    if missing := sorted(info["missing_keys"]):  # transformers would draw them at random
         raise FormatError(
-            f"{folder}: expected a checkpoint that transformers loads: {error}"
-        ) from error
+            f"{folder}: expected every weight of {type(model).__name__}, found no {missing[0]}"
+            f" ({len(missing)} missing)"
+        )
     model.to(device)
     if options.lora:
         model = _with_adapters(model, options.lora, seed=options.batches.seed)
     if options.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
-    policy = Policy(model.train())
-    if options.batches.layout == "packed":
-        policy.check_packing()
-    return policy
+    with _explained(folder):
+        policy = Policy(model.train())
+        if options.batches.layout == "packed":
+            policy.check_packing()
+        return policy
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """What the config says that the weights are stored in: float32 where it says nothing.
+
+    Raises FormatError for a type that a model is not trained to; the config digest leaves it out.
+    """
+    with _explained(folder):
+        dtype = transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        ).dtype
+    if dtype is not None and dtype not in _STORED:
+        names = ", ".join(str(one).removeprefix("torch.") for one in _STORED)
+        raise FormatError(f"{folder}: expected a dtype of {names} in its config, found {dtype}")
+    return dtype or torch.float32
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """A stranger's config makes transformers raise whatever there is."""
+    try:
+        yield
+    except (LopdError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise FormatError(
+            f"{folder}: expected a checkpoint that transformers loads: {error}"
+        ) from error
 
 
 def _with_adapters(model: Any, lora: LoraOptions, *, seed: int) -> Any:
@@ -87,10 +118,7 @@ def save_model(
     model = policy.model
     if options.lora:
         model = model.merge_and_unload()
-    dtype = transformers.AutoConfig.from_pretrained(
-        start, local_files_only=True, trust_remote_code=False
-    ).dtype
-    model.to(dtype or torch.float32).save_pretrained(folder)
+    model.to(stored_dtype(start)).save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (start / name).is_file():
             (folder / name).write_bytes((start / name).read_bytes())

@@ -1,8 +1,9 @@
 """fingerprint(model): everything that says who a model and its tokenizer are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from lopd_store.digest import Digest
 from lopd_store.documents.model import ModelIdentity
@@ -11,7 +12,7 @@ from lopd_store.errors import FormatError, NotFoundError
 from lopd_store.identity import strangers
 from lopd_store.identity.adapter import AdapterReading, base_name, is_adapter, read_adapter
 from lopd_store.identity.cache import FileCache
-from lopd_store.identity.checkpoint import find_weights
+from lopd_store.identity.checkpoint import WeightFiles, find_weights
 from lopd_store.identity.config import config_digest, vocab_size
 from lopd_store.identity.hashing import Progress
 from lopd_store.identity.source import ModelFiles, locate
@@ -101,6 +102,7 @@ def _identify(
 ) -> ModelIdentity:
     config = strangers.read_object(files.folder / "config.json")
     chosen = find_weights(files.folder)
+    _refuse_other_weights(files.folder, config, chosen)
     reading = read_weights(chosen, cache=cache, rehash=rehash, progress=progress)
     weights = reading.weights
     rows = vocab_size(config) or weights.vocab_rows
@@ -113,6 +115,22 @@ def _identify(
         files={**reading.files, **_small_files(files)},
         source=files.hub,
     )
+
+
+def _refuse_other_weights(folder: Path, config: Mapping[str, Any], chosen: WeightFiles) -> None:
+    """What makes transformers load other weights than those that are digested here."""
+    if (folder / "adapter_config.json").exists():
+        raise FormatError(
+            f"{folder}: expected a model or a LoRA adapter, found both in one folder: loaders"
+            " disagree on which counts; remove adapter_config.json, or merge the adapter"
+        )
+    named = config.get("transformers_weights")
+    whole = chosen.index_path or chosen.paths[0]
+    if named is not None and named != whole.name:
+        raise FormatError(
+            f"{folder}: expected config.json to name no weights, or {whole.name}, found"
+            f" transformers_weights {named!r:.80}"
+        )
 
 
 def _small_files(files: ModelFiles) -> dict[str, Digest]:

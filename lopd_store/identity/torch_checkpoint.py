@@ -1,6 +1,7 @@
 """Tensors of `.bin` checkpoints, through torch and without running what they contain."""
 
 import pickle
+import struct
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,6 +9,8 @@ from lopd_store.digest import Digest
 from lopd_store.errors import FormatError
 from lopd_store.identity.tensors import TensorDigest
 
+_STRANGE: Final = (RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError,
+                   AssertionError)  # fmt: skip
 _DTYPES: Final = {
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16",
     "uint32": "U32", "int32": "I32", "uint64": "U64", "int64": "I64", "float16": "F16",
@@ -32,7 +35,7 @@ def read_tensors(path: Path) -> tuple[TensorDigest, ...]:
         ) from error
     try:
         entries = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+    except (pickle.UnpicklingError, struct.error, *_STRANGE) as error:
         raise FormatError(
             f"{path}: expected a checkpoint that torch loads with weights_only: {error}"
         ) from error
@@ -51,6 +54,11 @@ def _tensor(name: Any, tensor: Any, *, path: Path) -> TensorDigest:
         )
     if tensor.layout is not torch.strided:
         raise FormatError(f"{path}: tensor {name!r}: expected a dense tensor")
+    size = tensor.numel() * tensor.element_size()
+    if size > path.stat().st_size:  # one stored number may claim to be any number of them
+        raise FormatError(
+            f"{path}: tensor {name!r}: expected it inside the file, found {size} bytes"
+        )
     data = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
     digest = Digest.of(memoryview(data))
     return TensorDigest(name=name, dtype=dtype, shape=tuple(tensor.shape), digest=digest)
