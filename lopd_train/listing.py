@@ -9,6 +9,7 @@ from lopd_store.canonical import MAX_DOCUMENT_BYTES, decode_lenient, encode
 from lopd_store.digest import Digest
 from lopd_store.errors import FormatError, IntegrityError, NotFoundError, Problem, StoreError
 from lopd_store.store.durable import explained
+from lopd_store.store.regular import read
 
 LISTING: Final = "checkpoint.json"
 _VERSION: Final = 1
@@ -61,8 +62,8 @@ def _refuse(checkpoint: Path, compared: Iterable[Problem | None]) -> None:
 def _read(checkpoint: Path) -> dict[str, _File]:
     path = checkpoint / LISTING
     try:
-        with explained("cannot read", path), path.open("rb") as file:
-            data = file.read(MAX_DOCUMENT_BYTES + 1)
+        with explained("cannot read", path):
+            data = read(path, limit=MAX_DOCUMENT_BYTES)
     except StoreError as error:
         raise NotFoundError(f"{checkpoint}: expected a checkpoint: {error}") from error
     document = decode_lenient(data, what=str(path))

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -9,12 +11,16 @@ from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
 from lopd_store.errors import FormatError, UsageError
+from lopd_store.store import durable, regular
 from lopd_store.store.durable import explained
+from lopd_store.store.regular import open_descriptor
 from lopd_train.progress import INCONSISTENT
 
 JSONL: Final = "metrics.jsonl"
 TENSORBOARD: Final = "tensorboard"
 _WANDB_ID: Final = "wandb-run"
+_MAX_ID_BYTES: Final = 64
+_ID: Final = re.compile(r"[0-9a-z]{1,64}")
 
 Value = float | int | str | bool | None
 
@@ -57,6 +63,7 @@ class Metrics:
         Raises:
             UsageError: W&B is asked for and not installed.
             FormatError: metrics.jsonl is something else.
+            IntegrityError: it is a link, a folder or a device.
             StoreError: the folder cannot be written.
         """
         with explained("cannot write", folder):
@@ -97,11 +104,11 @@ class JsonLines:
         """Open for appending after step `done`; a last line that a kill cut short goes, too."""
         self._path = path
         self._head = {"warning": INCONSISTENT.lower()} if inconsistent else {}
-        with explained("cannot write", path):
-            path.touch()
-            kept = _kept_bytes(path, done)
-            self._file = path.open("ab")
-            self._file.truncate(kept)
+        with explained("cannot write", path), ExitStack() as opened:
+            descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+            self._file = opened.enter_context(os.fdopen(descriptor, "ab"))
+            self._file.truncate(_kept_bytes(path, done))
+            opened.pop_all()
 
     def write(self, step: int, values: Mapping[str, Value]) -> None:
         """See Sink."""
@@ -184,9 +191,11 @@ class WeightsAndBiases:
             ) from error
         path = folder / _WANDB_ID
         with explained("cannot write", path):
-            if not path.exists():
-                path.write_text(secrets.token_hex(8), encoding="ascii")
-            identifier = path.read_text(encoding="ascii")
+            if not os.path.lexists(path):
+                durable.write(path, secrets.token_hex(8).encode(), tmp=folder)
+            identifier = regular.read(path, limit=_MAX_ID_BYTES).decode("ascii", "replace")
+        if not _ID.fullmatch(identifier):  # it is sent: a stranger may have put another file here
+            raise FormatError(f"{path}: expected the id of a W&B run, found something else")
         self._run: Any = init(project=project, id=identifier, resume="allow", dir=str(folder))
 
     def write(self, step: int, values: Mapping[str, Value]) -> None:

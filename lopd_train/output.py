@@ -2,6 +2,7 @@
 
 OUTPUT/                  the trained model; `lopd.json` is written last
 OUTPUT/run/run.json      what this run is: start, data, loss, options
+OUTPUT/run/lock          held while a process trains here
 OUTPUT/run/checkpoints/  what a killed run goes on from; removed at the end
 OUTPUT/run/metrics.jsonl one object a step; `tensorboard/` beside it
 """
@@ -9,7 +10,8 @@ OUTPUT/run/metrics.jsonl one object a step; `tensorboard/` beside it
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,14 +20,19 @@ from lopd_store.digest import Digest
 from lopd_store.documents import media
 from lopd_store.documents.stamp import Stamp
 from lopd_store.errors import UsageError
+from lopd_store.identity import strangers
 from lopd_store.stamping import read_stamp
-from lopd_store.store import durable
+from lopd_store.store import durable, regular
+from lopd_store.store.locks import exclusive
 from lopd_train.models import save_model
 from lopd_train.options import TrainOptions
 
 RUN: Final = "run"
 RECORD: Final = "run.json"
 CHECKPOINTS: Final = "checkpoints"
+LOCK: Final = "lock"
+_MODEL: Final = "model"
+_MAX_RECORD_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,26 +89,44 @@ class Output:
         """Whether the model is there, stamped."""
         return (self.folder / media.STAMP_FILE).is_file()
 
-    def claim(self) -> None:
-        """Make the folder this run's, or find that it is.
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Make the folder this run's, or find that it is, and keep every other process out.
 
         Raises:
             UsageError: the folder holds something else, or the checkpoint training starts from.
+            StoreError: another process trains here, or the folder cannot be made.
+            IntegrityError: a link or a device where a part of the run belongs.
+            FormatError: a record that is none.
         """
-        if self.folder.resolve() == self.start.resolve():
-            raise UsageError(f"expected an output other than the model itself, found {self.folder}")
+        self._look()
+        with exclusive(self.run / LOCK, wait=False):
+            if not self._look():
+                text = json.dumps(self.record, indent=1, sort_keys=True) + "\n"
+                durable.write(self.run / RECORD, text.encode(), tmp=self.run)
+            yield
+
+    def _look(self) -> bool:
+        """Whether the folder is this run's already. Nothing outside of it is followed to."""
         path = self.run / RECORD
-        if path.is_file():
-            self._compare(json.loads(path.read_bytes()))
-        elif self.folder.is_dir() and any(self.folder.iterdir()):
-            raise UsageError(
-                f"{self.folder}: expected a new folder, or one of a run to go on with;"
-                f" found files and no {RUN}/{RECORD}"
-            )
-        else:
-            self.run.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(self.record, indent=1, sort_keys=True) + "\n"
-            durable.write(path, text.encode(), tmp=self.run)
+        with durable.explained("cannot look at", self.folder):
+            if self.folder.resolve() == self.start.resolve():
+                raise UsageError(
+                    f"expected an output other than the model itself, found {self.folder}"
+                )
+            for part in (self.run, self.run / CHECKPOINTS, self.run / _MODEL):
+                regular.require_folder(part)
+            if path.is_file():
+                data = regular.read(path, limit=_MAX_RECORD_BYTES)
+                self._compare(strangers.parse_object(data, what=str(path)))
+                return True
+            ours = {self.run, self.run / LOCK}
+            if {*self.folder.glob("*"), *self.run.glob("*")} - ours:
+                raise UsageError(
+                    f"{self.folder}: expected a new folder, or one of a run to go on with;"
+                    f" found files and no {RUN}/{RECORD}"
+                )
+        return False
 
     def publish(self, weights: Mapping[str, Any], options: TrainOptions) -> None:
         """Save the model, file by file, each moved into place whole; its stamp last.
@@ -109,7 +134,7 @@ class Output:
         Raises:
             StoreError: it cannot be written; the same call again will do.
         """
-        fresh = self.run / "model"
+        fresh = self.run / _MODEL
         with durable.explained("cannot save the model in", self.folder):
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir()

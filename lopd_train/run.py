@@ -27,6 +27,8 @@ from lopd_train.softmax import Slopes
 from lopd_train.world import ALONE, World, restore, state_of
 
 _MAX_SHOWN = 4
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+_NOT_A_STATE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,9 +155,23 @@ class Run:
             yield local() if local else one
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave, here or in another number of processes."""
-        restore(self.policy, self._optimiser, dict(state))
-        self.step = int(state["step"])
+        """Go on from what `state` gave, here or in another number of processes.
+
+        Settings of the optimiser are those of this run, whatever the state says.
+
+        Raises FormatError when it is not a state of this policy.
+        """
+        settings = [
+            {name: value for name, value in group.items() if name != "params"}
+            for group in self._optimiser.param_groups
+        ]
+        try:
+            self.step = _checked_step(state, self._parameters)
+            restore(self.policy, self._optimiser, dict(state))
+        except _NOT_A_STATE as error:
+            raise FormatError(f"expected a state of this policy to go on from: {error}") from error
+        for group, own in zip(self._optimiser.param_groups, settings, strict=True):
+            group.update(own)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The policy's weights, as in `state`."""
@@ -270,6 +286,24 @@ class Run:
             f"step {self.step + 1} of {self.steps}: expected a finite {what}, found {value}"
             f" on {len(chosen)} rows ({shown}, …); the weights are those of step {self.step}"
         )
+
+
+def _checked_step(state: Mapping[str, Any], parameters: Sequence[torch.Tensor]) -> int:
+    """The step of a state whose parts look like one; torch would pass over what is empty.
+
+    Raises one of `_NOT_A_STATE`.
+    """
+    step, weights, optimiser = state["step"], state["model"], state["optimiser"]
+    if type(step) is not int or step < 0:
+        raise ValueError(f"expected steps done, found {step!r:.80}")
+    if not isinstance(weights, dict) or not weights:
+        raise ValueError("expected weights by name, found none")
+    moments = [[one[name] for name in _MOMENTS] for one in optimiser["state"].values()]
+    there = sorted(tuple(moment.shape) for both in moments for moment in both)
+    wanted = sorted(tuple(one.shape) for one in parameters for _ in _MOMENTS)
+    if there != wanted and (step or there):  # before the first step there are none
+        raise ValueError("expected two moments of the shape of each trained parameter")
+    return step
 
 
 def _check_ids(policy: Policy, rows: Rows) -> None:

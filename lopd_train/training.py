@@ -1,10 +1,11 @@
 """A run that can be killed: from its last checkpoint, step by step, to its model."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Final, Protocol
 
-from lopd_store.errors import StoreError
-from lopd_train.checkpoints import Checkpoints, load_state, save_state
+from lopd_store.errors import FormatError, StoreError
+from lopd_train.checkpoints import Checkpoints, load_state, save_state, step_of
 from lopd_train.errors import DivergedError
 from lopd_train.interrupts import Patience
 from lopd_train.output import CHECKPOINTS, Output, Trained
@@ -45,17 +46,19 @@ def train(
         DivergedError: a loss or gradient that is not finite; the last checkpoint stands.
         StoreError: a checkpoint could not be written; the one before stands.
         UsageError: the folder holds something else.
+        FormatError: a checkpoint there is not one of this run.
     """
-    world.once(output.claim)
-    if world.once(lambda: output.finished):
-        if world.writes:
-            listener.say(f"{output.folder} is finished: nothing to do")
-    else:
-        run = open_run()
-        _to_the_end(run, output, listener)
-        weights = run.weights()
-        world.once(lambda: output.publish(weights, run.options))
-    return output.trained() if world.writes else None
+    with ExitStack() as held:
+        world.once(lambda: held.enter_context(output.claimed()))
+        if world.once(lambda: output.finished):
+            if world.writes:
+                listener.say(f"{output.folder} is finished: nothing to do")
+        else:
+            run = open_run()
+            _to_the_end(run, output, listener)
+            weights = run.weights()
+            world.once(lambda: output.publish(weights, run.options))
+        return output.trained() if world.writes else None
 
 
 def _to_the_end(run: Run, output: Output, listener: Listener) -> None:
@@ -63,6 +66,11 @@ def _to_the_end(run: Run, output: Output, listener: Listener) -> None:
     latest = checkpoints.latest()
     if latest:
         run.restore(load_state(latest / STATE))
+        if run.step != step_of(latest) or run.step > run.steps:
+            raise FormatError(
+                f"{latest}: expected a checkpoint of step {step_of(latest)} of {run.steps},"
+                f" found step {run.step}"
+            )
     run.world.once(lambda: listener.begin(output, step=run.step, steps=run.steps))
     try:
         with Patience() as patience:
