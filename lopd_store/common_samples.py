@@ -8,6 +8,7 @@ from typing import Any, Final
 from lopd_store.artifacts import Artifact
 from lopd_store.errors import FormatError
 from lopd_store.rows.columns import LOGPROB_COLUMNS
+from lopd_store.signals import as_named
 
 MASK: Final = "loss_mask"
 
@@ -28,9 +29,10 @@ class Rows:
 
     @classmethod
     def of(cls, artifact: Artifact) -> "Rows":
-        """Check an artifact's shards. Raises as `Artifact.open_shards` does."""
+        """Check an artifact's shards. Raises as `Artifact.open_shards` and `as_named` do."""
         paths, columns, masked = [], frozenset(LOGPROB_COLUMNS), False
-        for shard in artifact.open_shards():
+        for opened, layer in zip(artifact.open_shards(), artifact.shards, strict=True):
+            shard = as_named(opened, layer)
             names = shard.schema.names
             columns &= set(names)
             masked |= MASK in names

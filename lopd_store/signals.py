@@ -135,14 +135,17 @@ def _from_store(name: str, artifact: Artifact) -> Signal:
         tokens=artifact.document.tokens,
         content_digest=artifact.document.content_digest,
         _open=lambda: (
-            _as_named(shard, layer)
+            as_named(shard, layer)
             for shard, layer in zip(artifact.open_shards(), artifact.shards, strict=True)
         ),
     )
 
 
-def _as_named(shard: Shard, layer: Descriptor) -> Shard:
-    """A shard whose footer says what the manifest says: what was checked is what is read."""
+def as_named(shard: Shard, layer: Descriptor) -> Shard:
+    """A shard whose footer says what the manifest says: what was checked is what is read.
+
+    Raises IntegrityError or FormatError where it does not.
+    """
     found = Digest.of(shard.identity_bytes)
     if found != layer.identity:
         where = f"shard {layer.digest.short}"

@@ -9,13 +9,15 @@ import pyarrow as pa
 import pytest
 
 from lopd_store.artifacts import load
-from lopd_store.errors import FormatError, UsageError
+from lopd_store.documents.identity import Identity
+from lopd_store.errors import FormatError, IntegrityError, UsageError
 from lopd_store.identity.model import Fingerprint
 from lopd_store.signal_difference import SignalDifference, compare_signals
 from lopd_store.store import Store
 from tests.building.chain import Arithmetic, build_signal, publish, rows_of
 from tests.building.fixtures import models, origin, other, root, store, student, teacher
 from tests.cli.runner import run
+from tests.verify.tamper import with_identity
 
 __all__ = ["models", "origin", "other", "root", "store", "student", "teacher"]
 
@@ -211,3 +213,11 @@ def test_artifacts_that_are_no_signals_are_refused(signals: Store, tmp_path: Pat
     said = run("diff", "signal", "signl", *where)
     assert (said.code, "did you mean signal" in said.err) == (4, True)
     assert run("diff", "signal", "signal", "--signals", "--store", tmp_path).code == 4
+
+
+def test_a_teacher_that_only_the_manifest_names_is_not_believed(signals: Store) -> None:
+    document = load(signals, "signal").identities[0].json
+    document["models"]["teacher"]["weights_digest"] = f"sha256:{'1' * 64}"
+    with_identity(signals, Identity.from_json(document).encode())
+    with pytest.raises(IntegrityError, match="footer-identity"):
+        compare_signals(signals, "signal", "bad")

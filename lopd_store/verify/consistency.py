@@ -54,8 +54,11 @@ def check_chain(identities: Sequence[Identity], student: Fingerprint, stamp: Sta
 
 def _merged(found: Sequence[tuple[Identity, tuple[Mismatch, ...]]]) -> Iterator[Mismatch]:
     """Each mismatch once; one that only some of the identities have says which."""
-    for mismatch in dict.fromkeys(mismatch for _, each in found for mismatch in each):
-        bad = [identity.digest.short for identity, each in found if mismatch in each]
+    those: dict[Mismatch, list[str]] = {}  # in one pass: strangers decide how many there are
+    for identity, each in found:
+        for mismatch in each:
+            those.setdefault(mismatch, []).append(identity.digest.short)
+    for mismatch, bad in those.items():
         some = f"{mismatch.where}, {len(bad)} of {len(found)} identities ({', '.join(bad)})"
         yield replace(mismatch, where=some) if len(bad) < len(found) else mismatch
 

@@ -519,3 +519,17 @@ def test_a_whole_store_has_no_one_student(lineage: Lineage) -> None:
     with pytest.raises(UsageError, match="to compare with a student"):
         verify_target(str(lineage.store.root), root=lineage.store.root, depth=depth)
     assert verify_store(lineage.store).exit_code == 0
+
+
+def test_many_identities_that_all_differ_are_told_in_one_pass(lineage: Lineage) -> None:
+    def strange(number: int) -> Identity:
+        return edited(
+            lineage.identity,
+            lambda document: document["models"]["teacher"].update(
+                weights_digest=f"sha256:{number:064x}"
+            ),
+        )
+
+    found = check(lineage, *(strange(number) for number in range(300)))
+    assert len(found.mismatches) == 300
+    assert found.mismatches[7].where.startswith("rows, 1 of 300 identities (")
