@@ -20,6 +20,7 @@ Importance = Literal["none", "token"]
 
 REDUCTIONS: Final[tuple[str, ...]] = get_args(Reduction)
 IMPORTANCES: Final[tuple[str, ...]] = get_args(Importance)
+_MAX_FLOAT32: Final = float(torch.finfo(torch.float32).max)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,8 @@ class LossOptions:
         for name in ("importance_cap", "advantage_clip"):
             if not (found := getattr(self, name)) > 0:
                 raise UsageError(f"{name}: expected a number above 0, found {found}")
+            if _MAX_FLOAT32 < found < math.inf:
+                raise UsageError(f"{name}: expected a float32 or infinity, found {found}")
         if self.ppo_clip is None:
             return
         if not 0 < self.ppo_clip < 1:

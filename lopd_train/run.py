@@ -222,7 +222,13 @@ class Run:
     def _logprobs(self, batch: Batch, slopes: Slopes | None = None) -> torch.Tensor:
         device = self.world.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
-            found: torch.Tensor = self.policy(batch, slopes)
+            try:
+                found: torch.Tensor = self.policy(batch, slopes)
+            except IndexError as error:  # ids were checked: what is left are learnt positions
+                raise FormatError(
+                    f"expected rows that the policy has positions for, found one of"
+                    f" {int(self._rows.lengths.max())} ids: {error}"
+                ) from error
         return found
 
     def _slopes(self, batch: Batch, totals: Totals, baseline: float) -> Slopes:

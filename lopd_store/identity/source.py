@@ -40,10 +40,17 @@ def locate(model: str) -> ModelFiles:
         NotFoundError: no such repository, revision or cached copy.
     """
     folder = Path(model)
-    if not model or not folder.is_dir():
+    if not model or not _is_folder(folder):
         folder = _from_hub(model)
     files = tuple(sorted(path.name for path in folder.iterdir() if path.is_file()))
     return ModelFiles(folder=folder, files=files, hub=source_of(folder))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # too long for a file's name
+        return False
 
 
 def _from_hub(model: str) -> Path:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from lopd_store.store.locks import exclusive
 from lopd_train.checkpoints import Checkpoints, load_state, save_state
@@ -309,3 +309,22 @@ def test_a_bin_that_claims_more_numbers_than_it_holds_is_refused(
     said = trained(chain, tmp_path, edit)
     assert said.code == 5
     assert "expected it inside the file" in said.err
+
+
+def test_rows_longer_than_learnt_positions_are_refused(chain: Chain, tmp_path: Path) -> None:
+    def edit(student: Path) -> None:
+        shape = GPT2Config(vocab_size=320, n_positions=20, n_embd=32, n_layer=1, n_head=1)
+        GPT2LMHeadModel(shape).save_pretrained(student)
+
+    said = trained(chain, tmp_path, edit, "--allow-inconsistent-teacher")
+    assert said.code == 5, said.err
+    assert "positions" in said.err
+
+
+@pytest.mark.parametrize("option", ["--importance-cap", "--advantage-clip"])
+def test_a_bound_that_no_float32_is_is_refused(chain: Chain, tmp_path: Path, option: str) -> None:
+    assert opd(chain, tmp_path / "out", option, "1e308").code == 2
+
+
+def test_a_model_with_a_name_too_long_for_a_folder_is_refused(chain: Chain, tmp_path: Path) -> None:
+    assert opd(replace(chain, student=Path("a" * 10_000)), tmp_path / "out").code == 2
