@@ -8,6 +8,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from benchmarks.paper.methods import ONLINE
+from benchmarks.paper.plan import MORE_SFT
 from benchmarks.paper.results import Answer, Over, Results, finals
 from benchmarks.paper.tables import NAMES
 
@@ -22,6 +23,7 @@ STYLE: Final = {
     "lines.linewidth": 1.4,
 }
 COLOURS: Final = {
+    MORE_SFT: "#000000",
     "online": "#222222",
     "weighted": "#1f77b4",
     "weighted+centred": "#17becf",

@@ -15,6 +15,8 @@ from examples.arithmetic.stages import Stage, file_digest
 
 STRONG: Final = "A+"
 STRONG_METHODS: Final = ("paper", "weighted")
+MORE_SFT: Final = "more-sft"
+"""The control: no OPD, but SFT going on as long."""
 TUNED_PAIRS: Final = ("paper", "weighted")
 COMMON_PAIRS: Final = (ONLINE, "paper", "weighted")
 _LEARNING: Final = ("problems", "tokenizer", "learning", "pretrain")
@@ -60,6 +62,7 @@ class Seed:
             *(self._common(method) for method in COMMON_PAIRS),
             *(self._pairs(method) for method in TUNED_PAIRS),
             *(self._rates(method, STRONG) for method in STRONG_METHODS),
+            *(self._more_sft(student) for student in ("A", STRONG)),
             self._stage("standing", signals, ("evaluate", "probe", "standing"), "standing"),
             self._stage("exact", ("signals-A",), (*_RUNS, "exact"), "exact"),
             self._stage("cost", ("rates-online-A", "standing"), (*_RUNS, "cost"), "cost"),
@@ -103,6 +106,10 @@ class Seed:
     def _common(self, method: str) -> Node:
         needs, sources = ("signals-A", "signals-B"), (*_RUNS, "common")
         return self._stage(f"common-{method}", needs, sources, f"common {method}")
+
+    def _more_sft(self, student: str) -> Node:
+        sources, name = (*_RUNS, "students", "more_sft"), f"rates-{MORE_SFT}-{student}"
+        return self._stage(name, (f"signals-{student}",), sources, f"more_sft {student}")
 
     def _stage(self, name: str, needs: Sequence[str], sources: Sequence[str], call: str) -> Node:
         """A stage that leaves the report of its name; `call` is a program and its words."""

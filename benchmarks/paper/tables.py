@@ -7,7 +7,7 @@ from typing import Final
 from benchmarks.paper import toy
 from benchmarks.paper.data import SCORERS, WRITERS
 from benchmarks.paper.methods import LOSSES, ONLINE
-from benchmarks.paper.plan import COMMON_PAIRS, STRONG, STRONG_METHODS, TUNED_PAIRS
+from benchmarks.paper.plan import COMMON_PAIRS, MORE_SFT, STRONG, STRONG_METHODS, TUNED_PAIRS
 from benchmarks.paper.results import Answer, Over, Results, finals, last
 
 NAMES: Final = {
@@ -16,6 +16,7 @@ NAMES: Final = {
     "weighted": "Lightning OPD, weighted",
     "centred": "Lightning OPD, centred",
     "weighted+centred": "Lightning OPD, weighted and centred",
+    MORE_SFT: "control: no OPD, SFT going on",
     "state-centred": "diagnosis: the paper's, centred in every state",
 }
 EXACT: Final = {
@@ -171,7 +172,7 @@ def strong(results: Results) -> str:
         "| | " + " | ".join(f"{rate:g}" for rate in swept) + " |",
         "|---|" + "---:|" * len(swept),
     ]
-    for method in STRONG_METHODS:
+    for method in (*STRONG_METHODS, MORE_SFT):
         cells = [_with_interval(finals(results.at(method, rate, STRONG)), 100, 1) for rate in swept]
         lines.append(f"| {NAMES[method]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
