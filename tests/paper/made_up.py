@@ -4,6 +4,7 @@ from typing import Any
 
 from benchmarks.paper.exact import METHODS
 from benchmarks.paper.methods import LOSSES
+from benchmarks.paper.plan import MORE_SFT
 from benchmarks.paper.results import Results
 from benchmarks.paper.sweep import PAIRS
 
@@ -42,7 +43,7 @@ def seed(number: int, *, right: int) -> dict[str, Any]:
         },
     }
     found["exact"] = [answer(method, "A", "A", 1e-4, right) for method in METHODS]
-    for method in LOSSES:
+    for method in (*LOSSES, MORE_SFT):
         for student in ("A", "A+"):
             found[f"rates-{method}-{student}"] = [
                 answer(method, student, "A", rate, right - place)
