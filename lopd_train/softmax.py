@@ -9,12 +9,16 @@ made in the memory of z, and used up before the next tokens' logits are made.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 
 Slopes: TypeAlias = Callable[[torch.Tensor, slice], torch.Tensor]
 """The gradient of a loss by some tokens' log-probs, from these log-probs and where they stand."""
+
+MIXED_WORDS: Final = 16384
+"""Vocabulary entries at a time where products are in a narrower dtype than sums: such a product
+is an array of its own before it is added, and this keeps it small beside W."""
 
 
 class Gradients:
@@ -53,15 +57,15 @@ class Gradients:
         hidden_sum_NH, weight_sum_VH, bias_sum_V = self.sums
         if bias_sum_V is not None:
             bias_sum_V += grad_CV.sum(0)
-        grad_CV = grad_CV.to(hidden_CH.dtype)
-        if hidden_sum_NH is not None:
-            hidden_sum_NH[rows] = grad_CV @ weight_VH
-        if weight_sum_VH is None:
-            return
-        if weight_sum_VH.dtype == grad_CV.dtype:
-            weight_sum_VH.addmm_(grad_CV.T, hidden_CH)  # without an array of W's size in between
-        else:
-            weight_sum_VH += grad_CV.T @ hidden_CH
+        narrow = hidden_CH.dtype
+        step = len(weight_VH) if narrow == self.wide else MIXED_WORDS
+        for first in range(0, len(weight_VH), step):
+            words = slice(first, first + step)
+            piece_CV = grad_CV[:, words].to(narrow)
+            if hidden_sum_NH is not None:
+                _add_product(hidden_sum_NH[rows], piece_CV, weight_VH[words])
+            if weight_sum_VH is not None:
+                _add_product(weight_sum_VH[words], piece_CV.T, hidden_CH)
 
     def rescale(self, slopes_N: torch.Tensor) -> bool:
         """Turn them into those of `slopes_N`, if these are the slopes made with, times a number."""
@@ -85,6 +89,13 @@ class Gradients:
         sums, self.sums = self.sums, []
         pairs = zip(sums, self._dtypes, strict=True)
         return [None if made is None else made.to(dtype) for made, dtype in pairs]
+
+
+def _add_product(sums: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+    if sums.dtype == left.dtype:
+        sums.addmm_(left, right)  # without an array for the product
+    else:
+        sums += left @ right
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
