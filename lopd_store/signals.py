@@ -61,8 +61,8 @@ def open_signal(name: str, *, root: Path | None) -> Signal:
     Artifacts of kind sft and rollouts open too: `kind` says which it is.
 
     Args:
-        name: a Parquet file; a folder with Parquet files in it or below; a ref or an id in the
-            store; a dataset on the Hub, whose environment variables count (HF_HUB_OFFLINE, …).
+        name: a Parquet file; a folder with Parquet files in it or in its `data`; a ref or an id in
+            the store; a dataset on the Hub, whose environment variables count (HF_HUB_OFFLINE, …).
         root: the store's folder; None when there is none to look in.
 
     Raises:
@@ -77,7 +77,7 @@ def open_signal(name: str, *, root: Path | None) -> Signal:
     if name and _is(path, Path.is_dir):
         if (path / "oci-layout").exists():
             raise UsageError(f"{name} is a whole store: name one artifact of it (--store {name})")
-        if files := _shards_below(path):
+        if files := shards_in(path):
             return _from_files(name, files)
     if path.suffix == ".parquet":
         raise NotFoundError(f"expected a shard at {name}, found no such file")
@@ -100,10 +100,16 @@ def _is(path: Path, kind: Callable[[Path], bool]) -> bool:
         return False
 
 
-def _shards_below(folder: Path) -> list[Path]:
-    """The Parquet files in a folder and below, in the order of their paths."""
-    found = (path for path in folder.rglob("*.parquet") if path.is_file())
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+def shards_in(folder: Path) -> list[Path]:
+    """The Parquet files in a folder and in its `data`, as datasets have it, by their paths.
+
+    No deeper: who names `/` by mistake does not search a disk.
+    """
+    found = [path for place in (folder, folder / "data") for path in place.glob("*.parquet")]
+    return sorted(
+        (path for path in found if path.is_file()),
+        key=lambda path: path.relative_to(folder).as_posix(),
+    )
 
 
 def _in_store(name: str, root: Path | None) -> Artifact | None:
@@ -158,7 +164,7 @@ def as_named(shard: Shard, layer: Descriptor) -> Shard:
 
 def _from_hub(name: str) -> Signal:
     folder = hub.download(name, what="dataset", patterns=("*.parquet",))
-    files = _shards_below(folder)
+    files = shards_in(folder)
     if not files:
         raise FormatError(f"{name}: expected *.parquet shards in the dataset, found none")
     return _from_files(f"{name.partition('@')[0]}@{folder.name}", files)

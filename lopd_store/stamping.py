@@ -43,6 +43,7 @@ def write_stamp(
     artifact: ArtifactDocument,
     identities: Sequence[Identity],
     cache: Path | None,
+    opd: Sequence[OpdRun] = (),
 ) -> Stamp:
     """Stamp the checkpoint in `folder` with the sft artifact that taught it, atomically.
 
@@ -54,6 +55,7 @@ def write_stamp(
         artifact: the sft artifact's document.
         identities: its identity documents, in the manifest's order.
         cache: remembered file digests, as for `fingerprint`.
+        opd: distillations that the base had been through: further sft does not undo them.
 
     Raises:
         FormatError: documents that do not belong together, or a broken checkpoint.
@@ -79,6 +81,7 @@ def write_stamp(
         manifest=manifest,
         artifact=artifact,
         identities=identities,
+        opd=opd,
     )
     return _write(folder, stamp)
 

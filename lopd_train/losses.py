@@ -210,8 +210,7 @@ def _wanted(rollout_N: torch.Tensor | None) -> torch.Tensor:
     if rollout_N is None:
         raise UsageError(
             "expected rollout_logprobs for importance weights, found none: train with"
-            " --importance none, or score the rollouts with the policy that sampled them"
-            " (lopd-store score --role policy)"
+            " --importance none, or sample the rollouts with lopd-store generate, which keeps them"
         )
     return rollout_N
 

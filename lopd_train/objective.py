@@ -44,6 +44,10 @@ class Objective(Protocol):
     def centred(self) -> bool:
         """Whether `loss` wants the mean advantage of the step before it is called."""
 
+    @property
+    def weighted(self) -> bool:
+        """Whether importance weights make up for some drift."""
+
     def check(self, rows: Rows) -> None:
         """Raise UsageError when `rows` lack a column that the loss needs."""
 
@@ -76,6 +80,11 @@ class OpdObjective:
     def centred(self) -> bool:
         """See Objective."""
         return self.options.centre
+
+    @property
+    def weighted(self) -> bool:
+        """See Objective."""
+        return self.options.importance == "token"
 
     def check(self, rows: Rows) -> None:
         """See Objective."""
@@ -136,7 +145,11 @@ class OpdObjective:
         return mean_advantage(logprobs_N, batch.teacher_N, weights_N, options=self.options)
 
     def report(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """See Objective. `kl` estimates KL(π_θ‖π_T) a token, with weights π_θ/π_rollout."""
+        """See Objective. `kl` estimates KL(π_θ‖π_T) a token.
+
+        Tokens are weighted with π_θ/π_rollout; without rollout_logprobs it is that of the policy
+        as it was when it sampled, over its own tokens.
+        """
         tokens = sums["tokens"]
         return {
             "mean_advantage": sums["advantage"] / tokens,
@@ -155,6 +168,11 @@ class SftObjective:
 
     @property
     def centred(self) -> bool:
+        """See Objective."""
+        return False
+
+    @property
+    def weighted(self) -> bool:
         """See Objective."""
         return False
 

@@ -111,8 +111,9 @@ def announce(chain: Chain, listener: Listener) -> None:
     """Say what the gate found, broken links first."""
     for mismatch in chain.mismatches:
         listener.say("\n".join(f"{INCONSISTENT}  {line}" for line in mismatch.lines()))
+    head = "" if chain.ok else f"{INCONSISTENT}  "
     for note in chain.notes:
-        listener.say(f"note: {note}")
+        listener.say(f"{head}note: {note}")
 
 
 def _record(material: Material, rows: Rows, options: OpdOptions, chain: Chain) -> dict[str, Any]:

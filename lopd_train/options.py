@@ -114,5 +114,14 @@ class TrainOptions:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Every choice as JSON, for the record of a run."""
-        return asdict(self)
+        """The choices that make a run what it is, as JSON; others may change when it goes on.
+
+        Left out is what only decides how a step is computed and when it is kept: after running
+        out of memory, that is what one has to change.
+        """
+        found = asdict(self)
+        for name in ("activation_checkpointing", "checkpoint_every", "drift_every"):
+            del found[name]
+        for name in ("micro_batch_tokens", "layout"):
+            del found["batches"][name]
+        return found

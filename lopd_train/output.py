@@ -32,6 +32,7 @@ RECORD: Final = "run.json"
 CHECKPOINTS: Final = "checkpoints"
 LOCK: Final = "lock"
 _MODEL: Final = "model"
+_TMP: Final = "tmp"  # a kill while run.json is written leaves it
 _MAX_RECORD_BYTES: Final = 1 << 20
 
 
@@ -103,7 +104,8 @@ class Output:
         with exclusive(self.run / LOCK, wait=False):
             if not self._look():
                 text = json.dumps(self.record, indent=1, sort_keys=True) + "\n"
-                durable.write(self.run / RECORD, text.encode(), tmp=self.run)
+                durable.write(self.run / RECORD, text.encode(), tmp=self.run / _TMP)
+                shutil.rmtree(self.run / _TMP)
             yield
 
     def _look(self) -> bool:
@@ -114,13 +116,13 @@ class Output:
                 raise UsageError(
                     f"expected an output other than the model itself, found {self.folder}"
                 )
-            for part in (self.run, self.run / CHECKPOINTS, self.run / _MODEL):
+            for part in (self.run, self.run / CHECKPOINTS, self.run / _MODEL, self.run / _TMP):
                 regular.require_folder(part)
             if path.is_file():
                 data = regular.read(path, limit=_MAX_RECORD_BYTES)
                 self._compare(strangers.parse_object(data, what=str(path)))
                 return True
-            ours = {self.run, self.run / LOCK}
+            ours = {self.run, self.run / LOCK, self.run / _TMP}
             if {*self.folder.glob("*"), *self.run.glob("*")} - ours:
                 raise UsageError(
                     f"{self.folder}: expected a new folder, or one of a run to go on with;"
@@ -140,14 +142,23 @@ class Output:
             fresh.mkdir()
             save_model(self.start, options, weights, fresh)
             self.stamp(fresh)
-            names = sorted(file.name for file in fresh.iterdir())
-            for name in (*(n for n in names if n != media.STAMP_FILE), media.STAMP_FILE):
-                with (fresh / name).open("rb") as file:
-                    os.fsync(file.fileno())
-                (fresh / name).replace(self.folder / name)
-            fresh.rmdir()
+            for file in sorted(fresh.iterdir()):
+                if file.name != media.STAMP_FILE:
+                    self._move(file)
             durable.sync_folder(self.folder)
-            shutil.rmtree(self.run / CHECKPOINTS, ignore_errors=True)
+            self._move(fresh / media.STAMP_FILE)
+            durable.sync_folder(self.folder)
+        self.tidy()
+
+    def _move(self, file: Path) -> None:
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+        file.replace(self.folder / file.name)
+
+    def tidy(self) -> None:
+        """Remove what only an unfinished run needs."""
+        for part in (CHECKPOINTS, _MODEL):
+            shutil.rmtree(self.run / part, ignore_errors=True)
 
     def trained(self) -> Trained:
         """The model that is there. Raises FormatError when its stamp is not one."""

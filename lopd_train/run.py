@@ -16,7 +16,7 @@ import torch
 from lopd_store.errors import FormatError
 from lopd_train.batches import Steps, micro_batches, share
 from lopd_train.collate import Batch, collate
-from lopd_train.drift import Drift, DriftGauge
+from lopd_train.drift import Drift, DriftGauge, warning
 from lopd_train.errors import DivergedError
 from lopd_train.models import load_policy
 from lopd_train.objective import Objective, Totals
@@ -45,6 +45,7 @@ class StepReport:
         tokens: trained tokens in it.
         seconds: wall time of it.
         drift: how far the policy is from the one that sampled; None when not looked at.
+        warning: why the update can no longer be trusted, when the drift says so.
     """
 
     step: int
@@ -56,6 +57,7 @@ class StepReport:
     tokens: int
     seconds: float
     drift: Drift | None
+    warning: str | None
 
     def to_json(self) -> dict[str, Any]:
         """One flat object, as in metrics.jsonl."""
@@ -195,6 +197,7 @@ class Run:
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         self.step += 1
+        drift = gauge.drift(self.world.gather) if gauge else None
         return StepReport(
             step=self.step,
             steps=self.steps,
@@ -204,7 +207,8 @@ class Run:
             learning_rate=rate,
             tokens=totals.tokens,
             seconds=time.perf_counter() - started,
-            drift=gauge.drift(self.world.gather) if gauge else None,
+            drift=drift,
+            warning=warning(drift, weighted=self._objective.weighted) if drift else None,
         )
 
     def _batches(self, chosen: npt.NDArray[np.int64]) -> list[Batch]:

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lopd_store.artifacts import Artifact, load
+from lopd_store.documents.stamp import Stamp
 from lopd_store.errors import ConsistencyError, UsageError
 from lopd_store.identity.compare import same_tokenizer
-from lopd_store.stamping import write_stamp
+from lopd_store.stamping import read_stamp, write_stamp
 from lopd_store.store import Store
 from lopd_train.data import Material
 from lopd_train.losses import Reduction
@@ -67,6 +68,9 @@ def train_sft(
         material = Material.open(data, base, root=root, kind="sft")
         artifact = _whole(material, root)
         check_tokenizer(material)
+        before = read_stamp(material.start)
+        if before and world.writes:
+            tell_history(before, listener)
         rows = Rows.read(material.signal)
         objective = SftObjective(options.reduction)
         output = Output(
@@ -86,6 +90,7 @@ def train_sft(
                 artifact=artifact.document,
                 identities=artifact.identities,
                 cache=material.cache,
+                opd=before.opd if before else (),
             ),
         )
         return train(
@@ -94,6 +99,18 @@ def train_sft(
             world,
             listener,
         )
+
+
+def tell_history(before: Stamp, listener: Listener) -> None:
+    """Say what the base was taught before: one stamp names one sft artifact, the last."""
+    manifest = before.sft_manifest
+    if manifest is not None:
+        listener.say(
+            f"note: the base was fine-tuned before, on sft artifact {manifest.digest.short}; the"
+            " result's stamp names the new one"
+        )
+    if any(run.inconsistent for run in before.opd):
+        listener.say("note: the base was distilled from an inconsistent teacher; the stamp says so")
 
 
 def check_tokenizer(material: Material) -> None:

@@ -9,6 +9,7 @@ from lopd_train.checkpoints import Checkpoints, load_state, save_state, step_of
 from lopd_train.errors import DivergedError
 from lopd_train.interrupts import Patience
 from lopd_train.output import CHECKPOINTS, Output, Trained
+from lopd_train.progress import INCONSISTENT
 from lopd_train.run import Run, StepReport
 from lopd_train.world import World
 
@@ -52,7 +53,9 @@ def train(
         world.once(lambda: held.enter_context(output.claimed()))
         if world.once(lambda: output.finished):
             if world.writes:
-                listener.say(f"{output.folder} is finished: nothing to do")
+                output.tidy()
+                head = f"{INCONSISTENT}  " if output.inconsistent else ""
+                listener.say(f"{head}{output.folder} is finished: nothing to do")
         else:
             run = open_run()
             _to_the_end(run, output, listener)
@@ -63,7 +66,7 @@ def train(
 
 def _to_the_end(run: Run, output: Output, listener: Listener) -> None:
     checkpoints = Checkpoints(output.run / CHECKPOINTS)
-    latest = checkpoints.latest()
+    latest = run.world.once(checkpoints.latest)
     if latest:
         run.restore(load_state(latest / STATE))
         if run.step != step_of(latest) or run.step > run.steps:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 import torch
@@ -91,6 +92,10 @@ ALONE: Final = World(
 """This process and no other."""
 
 
+PATIENCE: Final = timedelta(hours=4)
+"""The others wait while rank 0 reads, hashes and writes a model of any size."""
+
+
 @contextmanager
 def joined() -> Iterator[World]:
     """The world that `torchrun` set up, else this process alone; left at the end."""
@@ -102,7 +107,8 @@ def joined() -> Iterator[World]:
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
     try:
         yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=device)
     finally:

@@ -3,7 +3,6 @@
 from typing import Self
 
 from lopd_cli.output import echo_lines
-from lopd_train.drift import warning
 from lopd_train.metrics import Metrics
 from lopd_train.output import Output
 from lopd_train.progress import Progress
@@ -29,14 +28,14 @@ class Journal:
 
     def begin(self, output: Output, *, step: int, steps: int) -> None:
         """See Listener."""
-        if step:
-            self.say(f"resuming after step {step:,} of {steps:,}")
         odd = output.inconsistent
         self._metrics = Metrics.open(output.run, done=step, wandb=self._wandb, inconsistent=odd)
         self._progress = Progress(steps=steps, done=step, inconsistent=odd)
+        if step:
+            self.say(f"resuming after step {step:,} of {steps:,}")
 
     def report(self, report: StepReport) -> None:
-        """See Listener. The first step whose drift is too large is answered with a warning."""
+        """See Listener. A drift that has become too large is answered with a warning, once."""
         values = report.to_json()
         if self._metrics:
             self._metrics.write(values.pop("step"), values)
@@ -48,10 +47,9 @@ class Journal:
                 advantage=report.values.get("mean_advantage"),
                 kl=report.values.get("kl"),
             )
-        alarm = warning(report.drift) if report.drift else None
-        if alarm and not self._warned:
-            self.say(f"WARNING: step {report.step}: {alarm}")
-        self._warned = alarm is not None
+        if report.warning and not self._warned:
+            self.say(f"WARNING: step {report.step}: {report.warning}")
+        self._warned = report.warning is not None
 
     def __enter__(self) -> Self:
         return self

@@ -63,6 +63,7 @@ class Stamp(Document):
         manifest: Manifest,
         artifact: ArtifactDocument,
         identities: Sequence[Document],
+        opd: Sequence[OpdRun] = (),
     ) -> Self:
         """Build a stamp.
 
@@ -74,6 +75,7 @@ class Stamp(Document):
             manifest: of the sft artifact.
             artifact: of the sft artifact.
             identities: of the sft artifact, in the order of the manifest's layers.
+            opd: distillations that the base had been through.
 
         Raises:
             FormatError: with every problem, such as an artifact that the manifest does not name.
@@ -91,6 +93,7 @@ class Stamp(Document):
                 "artifact": artifact.json,
                 "identities": [identity.json for identity in identities],
             },
+            "opd": [run.to_json() for run in opd] or None,
         }
         return cls.from_json(json_object({}, fields))
 

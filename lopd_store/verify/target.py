@@ -16,7 +16,7 @@ from lopd_store.documents.noise import Noise
 from lopd_store.errors import IntegrityError, LopdError, NotFoundError, Problem, UsageError
 from lopd_store.identity.model import Fingerprint
 from lopd_store.shards.reader import Shard
-from lopd_store.signals import Signal, open_signal
+from lopd_store.signals import Signal, open_signal, shards_in
 from lopd_store.stamping import read_stamp
 from lopd_store.store import Store
 from lopd_store.verify.behaviour import Tolerance, at, places, rescore, tolerance
@@ -65,7 +65,9 @@ def verify_target(target: str, *, root: Path, depth: Depth) -> Report:
         return verify_file(path, depth)
     if _exists(path / "oci-layout"):
         return _verify_whole(path, depth)
-    if _holds_shards(path) or (hub.is_name(target) and not _is_in_store(target, root)):
+    if (_exists(path) and path.is_dir() and shards_in(path)) or (
+        hub.is_name(target) and not _is_in_store(target, root)
+    ):
         return verify_shards(open_signal(target, root=None), depth)
     return verify_artifact(Store.open(root), target, depth)
 
@@ -85,14 +87,6 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):  # too long for a file's name, or a NUL in it
         return False
-
-
-def _holds_shards(path: Path) -> bool:
-    """In the folder or in its `data`, as datasets have it: a whole disk is not searched."""
-    return any(
-        _exists(folder) and folder.is_dir() and next(folder.glob("*.parquet"), None) is not None
-        for folder in (path, path / "data")
-    )
 
 
 def _is_in_store(name: str, root: Path) -> bool:

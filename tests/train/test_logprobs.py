@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lopd_store.errors import UsageError
+from lopd_train import softmax
 from lopd_train.logprobs import OutputLayer, output_layer, target_logprobs
 from lopd_train.losses import LossOptions, opd_loss
 from tests import models
@@ -236,8 +237,14 @@ def test_a_target_outside_the_vocabulary_is_refused(target: int) -> None:
         made.ours()
 
 
+@pytest.mark.parametrize("piece", [7, 300], ids=["in pieces", "whole"])
 @pytest.mark.parametrize("foretold", [False, True], ids=["made again", "made along"])
-def test_under_autocast_only_the_products_are_in_bfloat16(foretold: bool) -> None:  # noqa: FBT001
+def test_under_autocast_only_the_products_are_in_bfloat16(
+    foretold: bool,  # noqa: FBT001
+    piece: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(softmax, "MIXED_WORDS", piece)
     made = Made(shape=(40, 16, 300), dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         found_N = made.ours(slopes=made.foretold if foretold else None, chunk=7)

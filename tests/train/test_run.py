@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lopd_train.losses import LossOptions, Reduction
 from transformers import AutoModelForCausalLM
 
 from lopd_store.errors import FormatError, UsageError
 from lopd_train.batches import BatchOptions, Layout, Steps
 from lopd_train.errors import DivergedError
+from lopd_train.losses import LossOptions, Reduction
 from lopd_train.objective import Objective, OpdObjective, SftObjective
 from lopd_train.options import LoraOptions, OptimiserOptions, TrainOptions
 from lopd_train.rows import Rows
@@ -197,7 +197,6 @@ def test_sft_learns_what_it_reads(student: Path, rows: Rows) -> None:
     run = Run.open(student, rows, SftObjective(), options_of(steps=30))
     reports = taken(run)
     assert reports[-1].loss < reports[0].loss - 1
-    assert reports[-1].drift is None or reports[-1].drift.tokens
 
 
 def test_the_first_drift_of_a_policy_from_its_own_rollouts_is_none(

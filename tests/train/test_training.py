@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from lopd_store.identity.model import fingerprint
 from lopd_store.stamping import check_stamp, read_stamp
+from tests.building.chain import build_signal
 from tests.train.chain import QUICK, Chain, lopd_train, make_chain, metrics, opd, sft
 
 LOPD_TRAIN = Path(sys.executable).with_name("lopd-train")
@@ -96,8 +99,8 @@ def test_an_allowed_inconsistency_stands_in_every_line_and_in_the_stamp(
     words = ("--signal", "signal", "--model", chain.base, "-o", tmp_path / "out")
     said = lopd_train("opd", *words, "--store", chain.root, *QUICK, "--allow-inconsistent-teacher")
     assert said.code == 0, said.err
-    told = [line for line in said.err.splitlines() if "step" in line]
-    assert told
+    told = said.err.splitlines()
+    assert any("step" in line for line in told)
     assert all(line.startswith("INCONSISTENT") for line in told)
     assert all("warning" in line for line in metrics(tmp_path / "out"))
     stamp = read_stamp(tmp_path / "out")
@@ -188,5 +191,38 @@ def test_lora_is_merged_into_a_whole_model(chain: Chain, tmp_path: Path) -> None
 
 
 def test_the_output_keeps_the_dtype_of_its_start(chain: Chain, tmp_path: Path) -> None:
-    assert sft(chain.root, chain.base, tmp_path / "out", "--steps", 1).code == 0
-    assert {one.dtype for one in weights_of(tmp_path / "out").values()} == {torch.float32}
+    base = tmp_path / "base"
+    shutil.copytree(chain.base, base)
+    AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).save_pretrained(base)
+    assert sft(chain.root, base, tmp_path / "out", "--steps", 1).code == 0
+    assert {one.dtype for one in weights_of(tmp_path / "out").values()} == {torch.bfloat16}
+
+
+def test_a_run_may_go_on_with_smaller_micro_batches_and_not_with_other_rows(
+    chain: Chain, tmp_path: Path
+) -> None:
+    many = ("--steps", 60, "--checkpoint-every", 2)
+    killed = subprocess.Popen(
+        command_of(chain, tmp_path / "out", *many), stderr=subprocess.DEVNULL, env=environment()
+    )
+    wait_for_steps(tmp_path / "out", 3)
+    killed.kill()
+    killed.wait()
+    build_signal(chain.store, chain.teacher, ref="other", precision="2^-4")
+    words = ("--signal", "other", "--model", chain.student, "-o", tmp_path / "out")
+    said = lopd_train("opd", *words, "--store", chain.root, *QUICK, *many)
+    assert said.code == 2
+    assert "rows" in said.err
+    assert opd(chain, tmp_path / "out", *many, "--micro-batch-tokens", 32).code == 0
+
+
+def test_sft_of_a_distilled_student_keeps_its_history(chain: Chain, tmp_path: Path) -> None:
+    words = ("--signal", "signal", "--model", chain.base, "-o", tmp_path / "opd")
+    odd = ("--allow-inconsistent-teacher",)
+    assert lopd_train("opd", *words, "--store", chain.root, *QUICK, *odd).code == 0
+    said = sft(chain.root, tmp_path / "opd", tmp_path / "sft", "--steps", 1)
+    assert said.code == 0, said.err
+    assert "inconsistent teacher" in said.err
+    stamp = read_stamp(tmp_path / "sft")
+    assert stamp is not None
+    assert [bool(run.inconsistent) for run in stamp.opd] == [True]
