@@ -194,8 +194,11 @@ def warning(drift: Drift, *, weighted: bool = False) -> str | None:
         weighted: importance weights make up for some of it.
     """
     spread, share = drift.log_ratio_std, drift.sequence_ess
-    if not (math.isfinite(spread) and math.isfinite(share)):
-        return "the policy's or the rollouts' log-probs are not finite: stop, nothing can be told"
+    if not all(map(math.isfinite, (spread, share, drift.kl))):
+        return (
+            "the drift from the rollout policy is beyond numbers: the policy's or the rollouts'"
+            " log-probs cannot be right; stop and verify the signal with its policy"
+        )
     largest = LARGEST_WEIGHTED_SPREAD if weighted else LARGEST_SPREAD
     if spread <= largest and (spread <= HEALTHY_SPREAD or share >= SMALLEST_SHARE):
         return None

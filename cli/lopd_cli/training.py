@@ -94,7 +94,7 @@ def sft(
     "--allow-inconsistent-teacher",
     "allowed",
     is_flag=True,
-    help="Go on where teacher, tokenizer or policy do not fit; the result says so for ever.",
+    help="Go on where teacher, tokenizer or policy do not fit; the result's stamp says so.",
 )
 @wandb_option
 @store_option

@@ -187,3 +187,23 @@ def test_log_probs_that_are_not_finite_are_warned_of(value: float) -> None:
     found = drift_of(([value, -1.0], [-1.0, -1.0], [0, 1]))
     assert "not finite" in (warning(found) or "")
     assert [s for s in (found.token_ess, found.sequence_ess) if s > 0.6] == []
+
+
+@pytest.mark.parametrize("absurd", [-3e38, -1e30, -800.0])
+@pytest.mark.parametrize("variant", [{}, {"weighted": True}], ids=["paper", "weighted"])
+def test_rollouts_that_nobody_can_have_sampled_are_no_silence(
+    absurd: float, variant: dict[str, bool]
+) -> None:
+    gauge = DriftGauge()
+    sampled = torch.full((4,), absurd)
+    gauge.add(torch.tensor([-1.0, -2.0, -0.5, -0.1]), sampled, torch.tensor([0, 0, 1, 1]))
+    assert warning(gauge.drift(), **variant) is not None
+
+
+def test_importance_weights_bear_more_drift() -> None:
+    gauge = DriftGauge()
+    rollout = torch.full((4000,), -2.0)
+    noise = 0.3 * torch.tensor([1.0, -1.0]).repeat(2000)
+    gauge.add(rollout + noise, rollout, torch.arange(4000))
+    assert warning(gauge.drift()) is not None
+    assert warning(gauge.drift(), weighted=True) is None
