@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 
-from lopd_store.errors import FormatError, LopdError, NotFoundError, UsageError
+from lopd_store.errors import FormatError, NotFoundError, UsageError
 from lopd_train.options import LoraOptions, TrainOptions
 from lopd_train.policy import Policy
 
@@ -75,14 +77,20 @@ def stored_dtype(folder: Path) -> torch.dtype:
     return dtype or torch.float32
 
 
+_RAISED: Final = (
+    SafetensorError, StrictDataclassError, OSError, ValueError, RuntimeError, ImportError,
+    LookupError, TypeError, AttributeError, ArithmeticError, AssertionError,
+)  # fmt: skip
+
+
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
     """A stranger's config makes transformers raise whatever there is."""
     try:
         yield
-    except (LopdError, MemoryError, torch.OutOfMemoryError):
+    except torch.OutOfMemoryError:
         raise
-    except Exception as error:
+    except _RAISED as error:
         raise FormatError(
             f"{folder}: expected a checkpoint that transformers loads: {error}"
         ) from error
