@@ -35,7 +35,12 @@ def main() -> None:
     os.chdir(ROOT)
     size = SIZES[arguments.size]
     seeds = [
-        Seed(size=size, seed=seed, folder=WORK / size.name / f"seed-{seed}")
+        Seed(
+            size=size,
+            seed=seed,
+            folder=WORK / size.name / f"seed-{seed}",
+            timed=seed == arguments.seeds[0],
+        )
         for seed in arguments.seeds
     ]
     runner = Runner(WORK / size.name / "stages")

@@ -41,6 +41,8 @@ class Seed:
     size: Size
     seed: int
     folder: Path
+    timed: bool = True
+    """Whether costs are measured: they do not depend on the seed, so one will do."""
 
     @property
     def places(self) -> Places:
@@ -65,7 +67,7 @@ class Seed:
             *(self._more_sft(student) for student in ("A", STRONG)),
             self._stage("standing", signals, ("evaluate", "probe", "standing"), "standing"),
             self._stage("exact", ("signals-A",), (*_RUNS, "exact"), "exact"),
-            self._stage("cost", ("rates-online-A", "standing"), (*_RUNS, "cost"), "cost"),
+            *([self._cost()] if self.timed else []),
         ]
 
     def reports(self) -> dict[str, Path]:
@@ -110,6 +112,9 @@ class Seed:
     def _more_sft(self, student: str) -> Node:
         sources, name = (*_RUNS, "students", "more_sft"), f"rates-{MORE_SFT}-{student}"
         return self._stage(name, (f"signals-{student}",), sources, f"more_sft {student}")
+
+    def _cost(self) -> Node:
+        return self._stage("cost", ("rates-online-A", "standing"), (*_RUNS, "cost"), "cost")
 
     def _stage(self, name: str, needs: Sequence[str], sources: Sequence[str], call: str) -> Node:
         """A stage that leaves the report of its name; `call` is a program and its words."""

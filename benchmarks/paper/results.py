@@ -127,12 +127,12 @@ class Results:
         return Over.of(seed["standing"]["distances"][key][what] for seed in self.seeds)
 
     def cost(self, method: str) -> dict[str, Over]:
-        """CPU seconds of one run: rollouts, scoring, training."""
+        """CPU seconds of one run: rollouts, scoring, training; of the seeds that were timed."""
         parts = {"rollouts": "store", "scoring": "store", "training": method}
         if method == ONLINE:
             parts = dict.fromkeys(parts, ONLINE)
         return {
-            part: Over.of(seed["cost"][where][part] for seed in self.seeds)
+            part: Over.of(seed["cost"][where][part] for seed in self.seeds if "cost" in seed)
             for part, where in parts.items()
         }
 
