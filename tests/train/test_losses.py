@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
@@ -30,6 +30,7 @@ from tests import models
 SEEDS = st.integers(0, 2**32 - 1)
 CLIPS = st.sampled_from([0.05, 1.0, 10.0, math.inf])
 PAPER = LossOptions(importance="none")
+QUICK = settings(deadline=None, max_examples=60)  # a busy machine is no failure
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def made(seed: int) -> Case:
     )
 
 
+@QUICK
 @given(SEEDS)
 def test_the_papers_gradient_is_that_of_half_the_squared_error(seed: int) -> None:
     case = made(seed)
@@ -94,6 +96,7 @@ def test_the_papers_gradient_is_that_of_half_the_squared_error(seed: int) -> Non
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
+@QUICK
 @given(SEEDS, CLIPS.filter(math.isfinite))
 def test_clipped_it_is_that_of_a_huber_loss(seed: int, tau: float) -> None:
     case = made(seed)
@@ -167,6 +170,7 @@ def test_identical_logprobs_have_a_gradient_of_exactly_zero(foretold: bool, tmp_
     assert all(p.grad is not None and not p.grad.any() for p in policy.parameters())
 
 
+@QUICK
 @given(SEEDS, CLIPS, st.booleans(), st.sampled_from([None, 0.2]), st.booleans())
 def test_slopes_are_the_gradient_by_the_logprobs(
     seed: int,
@@ -197,6 +201,7 @@ def test_slopes_are_the_gradient_by_the_logprobs(
     assert not found.advantages_N.requires_grad
 
 
+@QUICK
 @given(SEEDS, st.sampled_from([0.05, 0.2, 0.9]))
 def test_ppo_has_the_gradient_of_the_textbook_objective(seed: int, epsilon: float) -> None:
     case = made(seed)
@@ -274,6 +279,7 @@ def test_weights_of_a_row_of_three_tokens_and_a_row_of_one(reduction: Reduction)
     assert found_N.tolist() == pytest.approx(WEIGHTS_BY_HAND[reduction])
 
 
+@QUICK
 @given(
     st.lists(st.integers(1, 9), min_size=1, max_size=8), SEEDS, st.sampled_from(list(REDUCTIONS))
 )
@@ -304,6 +310,7 @@ def test_the_loss_of_a_step_is_the_sum_over_any_micro_batches(
     assert total == pytest.approx(float(expected), rel=1e-6, abs=1e-9)
 
 
+@QUICK
 @given(SEEDS, CLIPS)
 def test_the_baseline_of_a_step_leaves_advantages_of_weighted_mean_zero(
     seed: int, tau: float
@@ -386,7 +393,7 @@ def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any], message: 
 
 def test_importance_without_rollout_logprobs_names_the_remedies() -> None:
     one_N = torch.zeros(1)
-    with pytest.raises(UsageError, match="found none: train with --importance none, or score"):
+    with pytest.raises(UsageError, match="found none: train with --importance none, or sample"):
         opd_loss(one_N, one_N, one_N, options=LossOptions())
 
 
