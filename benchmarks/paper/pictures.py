@@ -23,7 +23,7 @@ STYLE: Final = {
     "lines.linewidth": 1.4,
 }
 COLOURS: Final = {
-    MORE_SFT: "#000000",
+    MORE_SFT: "#9467bd",
     "online": "#222222",
     "weighted": "#1f77b4",
     "weighted+centred": "#17becf",

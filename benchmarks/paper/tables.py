@@ -6,7 +6,7 @@ from typing import Final
 
 from benchmarks.paper import toy
 from benchmarks.paper.data import SCORERS, WRITERS
-from benchmarks.paper.methods import LOSSES, ONLINE
+from benchmarks.paper.methods import ONLINE
 from benchmarks.paper.plan import COMMON_PAIRS, MORE_SFT, STRONG, STRONG_METHODS, TUNED_PAIRS
 from benchmarks.paper.results import Answer, Over, Results, finals, last
 
@@ -179,19 +179,24 @@ def strong(results: Results) -> str:
 
 
 def warnings(results: Results) -> str:
-    """The step at which the trainer's drift gauge first warned, of each seed."""
+    """Of each seed: the look at which a run was right most often, and when the gauge warned."""
     swept: Sequence[float] = results.size["rates"]
     lines = [
         "| | " + " | ".join(f"{rate:g}" for rate in swept) + " |",
         "|---|" + "---:|" * len(swept),
     ]
-    for method in (name for name in LOSSES if name != ONLINE):
+    for method in ("paper", "centred", "weighted"):
         cells = [
-            " ".join(str(answer["warned"] or "never") for answer in results.at(method, rate))
-            for rate in swept
+            " ".join(f"{_peak(answer)}/{answer['warned'] or 'never'}" for answer in answers)
+            for answers in (results.at(method, rate) for rate in swept)
         ]
         lines.append(f"| {NAMES[method]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _peak(answer: Answer) -> int:
+    best = max(answer["looks"], key=lambda look: look["accuracy"])
+    return int(best["step"])
 
 
 def tables(results: Results) -> dict[str, str]:
