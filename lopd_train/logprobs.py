@@ -133,7 +133,7 @@ class _TargetLogprobs(torch.autograd.Function):  # type: ignore[misc] # torch ha
     @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, slopes_N: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         tensors = ctx.saved_tensors
-        made, ctx.made = ctx.made, None  # not kept: another backward pass makes its own
+        made, ctx.made = ctx.made, None  # kept, they would have to be copied
         if made is None or not made.rescale(slopes_N):
             made = Gradients(
                 tensors,

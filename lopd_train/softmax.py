@@ -85,9 +85,8 @@ class Gradients:
         return True
 
     def results(self) -> list[torch.Tensor | None]:
-        """In the dtypes of the inputs. Not kept here, so that autograd need not copy them."""
-        sums, self.sums = self.sums, []
-        pairs = zip(sums, self._dtypes, strict=True)
+        """In the dtypes of the inputs."""
+        pairs = zip(self.sums, self._dtypes, strict=True)
         return [None if made is None else made.to(dtype) for made, dtype in pairs]
 
 

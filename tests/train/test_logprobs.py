@@ -262,6 +262,13 @@ def test_under_autocast_only_the_products_are_in_bfloat16(
         assert cosine(ours, full) > 0.999
 
 
+def test_autocast_leaves_float64_alone_as_it_does_in_a_linear_layer() -> None:
+    made = Made(shape=(5, 4, 11))
+    with torch.autocast("cpu", torch.bfloat16):
+        found_N = made.ours()
+    torch.testing.assert_close(found_N, made.plain(), rtol=1e-12, atol=1e-12)
+
+
 def test_a_bfloat16_model_has_gradients_in_bfloat16_added_up_in_float32() -> None:
     """4,000 equal tokens: adding up in bfloat16 would stall where steps vanish, after 256."""
     tokens = 4000
