@@ -110,7 +110,7 @@ def student_answers(student: str, prompts: str) -> Stage:
     """Sample the student's rollouts."""
     return Stage(
         name="rollouts",
-        title=f"The student tries {ROLLOUT_PROBLEMS} other problems four times (vLLM): the rollouts",
+        title=f"The student tries {ROLLOUT_PROBLEMS} problems four times (vLLM): the rollouts",
         command=_generate("rollouts", STUDENT, ROLLOUT_PROMPTS, n=4, temperature="1"),
         inputs={"student": student, "prompts": prompts},
         result=_ref("demo/rollouts"),
