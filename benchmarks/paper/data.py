@@ -5,6 +5,7 @@ python -m benchmarks.paper.data full 0 FOLDER signals A
 """
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -106,7 +107,9 @@ def _prompts(places: Places, split: Split, *, count: int, seed: int) -> Path:
         for problem in problems(split, seed=seed, count=count)
     ]
     file = places.folder / f"prompts-{split}.jsonl"
-    file.write_text("".join(lines))
+    fresh = file.with_suffix(f".{os.getpid()}")  # stages side by side write the same file
+    fresh.write_text("".join(lines))
+    fresh.replace(file)
     return file
 
 
