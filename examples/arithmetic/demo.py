@@ -103,6 +103,7 @@ def student_learns(base: str, sft: str) -> Stage:
         command=_lopd_train("sft", "--data", "demo/sft", "--model", BASE, *recipe, "-o", STUDENT),
         inputs={"base": base, "sft": sft},
         result=lambda: model_digest(STUDENT),
+        folder=STUDENT,
     )
 
 
@@ -150,6 +151,7 @@ def student_is_distilled(student: str, signal: str) -> Stage:
         ),
         inputs={"student": student, "signal": signal},
         result=lambda: model_digest(DISTILLED),
+        folder=DISTILLED,
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ class Stage:
         result: the digest of what the command leaves behind, or None when it is not there;
             None for a step that only prints, which always runs.
         report: a text file that the command writes; shown when the step is skipped too.
+        folder: what the command goes on with; removed when it was made from something else.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Stage:
     inputs: Mapping[str, str] = field(default_factory=dict)
     result: Callable[[], str | None] | None = None
     report: Path | None = None
+    folder: Path | None = None
 
 
 class Runner:
@@ -60,12 +63,15 @@ class Runner:
         record = self._records / f"{stage.name}.json"
         wanted = _key(stage)
         found = stage.result() if stage.result else None
-        if found is not None and _read(record) == {"inputs": wanted, "result": found}:
+        before = _read(record)
+        if found is not None and before == {"inputs": wanted, "result": found}:
             self._heading(stage, "found, nothing to do")
             if stage.report:
                 print(stage.report.read_text(), end="")
             return found
         self._heading(stage, "$ " + shlex.join([Path(stage.command[0]).name, *stage.command[1:]]))
+        if stage.folder and before is not None and before["inputs"] != wanted:
+            shutil.rmtree(stage.folder, ignore_errors=True)
         environment = os.environ | ENVIRONMENT
         if code := subprocess.run(stage.command, env=environment, check=False).returncode:
             raise SystemExit(f"{stage.title}: the command above ended with exit code {code}")
@@ -120,5 +126,6 @@ def _key(stage: Stage) -> str:
     return str(Digest.of(text.encode()))
 
 
-def _read(record: Path) -> object:
-    return json.loads(record.read_text()) if record.exists() else None
+def _read(record: Path) -> dict[str, str] | None:
+    found: dict[str, str] | None = json.loads(record.read_text()) if record.exists() else None
+    return found

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,15 @@ def test_two_stages_of_one_name_are_refused(tmp_path: Path) -> None:
     runner.run(_write(tmp_path / "out", "a"))
     with pytest.raises(ValueError, match="expected a new stage name, found 'made' again"):
         runner.run(_write(tmp_path / "out", "b"))
+
+
+@pytest.mark.parametrize(("input_digest", "kept"), [("sha256:1", True), ("sha256:2", False)])
+def test_a_folder_is_gone_on_with_only_while_its_inputs_are_the_same(
+    tmp_path: Path, input_digest: str, *, kept: bool
+) -> None:
+    out = tmp_path / "out"
+    Runner(tmp_path / "records").run(replace(_write(out, "a"), folder=out))
+    (out / "half-done").write_text("steps")
+    again = replace(_write(out, "a", input_digest=input_digest), folder=out)
+    Runner(tmp_path / "records").run(again)
+    assert (out / "half-done").exists() is kept
