@@ -117,7 +117,7 @@ def test_the_wrong_teacher_ends_it_before_the_first_step(
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        # Once in eight runs gloo aborted a rank that left before the other.
+        # Seen once: gloo aborted a rank that left before the other.
         pytest.param("transformers_trainer.py", r"'grad_norm': '([^']+)'", marks=pytest.mark.soak),
         pytest.param("accelerate_loop.py", r"gradient norm (\S+)", marks=pytest.mark.soak),
     ],
