@@ -1,0 +1,1 @@
+"""A replay server: what live teachers answer over HTTP, answered from stored signals."""
