@@ -8,7 +8,7 @@ from typing import Any, Final
 from lopd_store.artifacts import Artifact
 from lopd_store.errors import FormatError
 from lopd_store.rows.columns import LOGPROB_COLUMNS
-from lopd_store.signals import as_named
+from lopd_store.shard_sets import as_named
 
 MASK: Final = "loss_mask"
 

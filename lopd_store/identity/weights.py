@@ -9,11 +9,12 @@ from pathlib import Path
 
 from lopd_store.digest import Digest
 from lopd_store.identity import safetensors, torch_checkpoint
-from lopd_store.identity.cache import FileCache, FileState, Remembered
+from lopd_store.identity.cache import FileCache, Remembered
 from lopd_store.identity.checkpoint import WeightFiles, check_names, find_weights
 from lopd_store.identity.hashing import FileRequest, Progress, Range, hash_files
 from lopd_store.identity.hub_cache import claimed_digest
 from lopd_store.identity.tensors import TensorDigest, Weights, weigh
+from lopd_store.remembered import FileState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,11 @@
     STORE/oci-layout              {"imageLayoutVersion":"1.0.0"}
     STORE/index.json              refs and evidence
     STORE/blobs/sha256/<hex>      all bytes, by their SHA-256
-    STORE/.lopd/                  tmp, locks, builds, log, fingerprints: ours, not needed to read
+    STORE/.lopd/                  tmp, locks, builds, log: ours, not needed to read; and
+                                  fingerprints, verified, decoded: which may be lost at any time
 
-`Store.open` is the way in. Reading takes no lock and writes nothing, so a read-only store works.
+`Store.open` is the way in. Reading takes no lock, and a read-only store works: what may be lost is
+then not remembered.
 """
 
 import os
@@ -39,6 +41,8 @@ class Store:
         builds: `.lopd/builds`, one folder a build; a file `holds` in it, one digest a line, keeps
             these blobs (and what they name, if they are manifests) from gc.
         fingerprints: `.lopd/fingerprints`, remembered digests of model files (`identity.cache`).
+        verified: `.lopd/verified`, which files passed `check_once`.
+        decoded: `.lopd/decoded`, rows as flat arrays that loaders map (`loading.decoded`).
         blobs: bytes by digest.
         refs: names of artifacts.
         log: how refs moved.
@@ -52,7 +56,15 @@ class Store:
         self.fingerprints = self.work / "fingerprints"
         self.lock = self.work / "locks" / "index"
         self.tmp = self.work / "tmp"
-        self.blobs = Blobs(root / "blobs" / "sha256", tmp=self.tmp, lock=self.lock, sync=sync)
+        self.verified = self.work / "verified"
+        self.decoded = self.work / "decoded"
+        self.blobs = Blobs(
+            root / "blobs" / "sha256",
+            tmp=self.tmp,
+            lock=self.lock,
+            verified=self.verified,
+            sync=sync,
+        )
         self.log = Log(self.work / "log", sync=sync)
         self.refs = Refs(
             root / "index.json",
@@ -127,7 +139,7 @@ class Store:
 
     def _refuse_links(self) -> None:
         blobs, work = self.root / "blobs", self.work
-        ours = [work / name for name in ("tmp", "locks", "builds", "log")]
+        ours = [work / name for name in ("tmp", "locks", "builds", "log", "verified", "decoded")]
         for folder in (blobs, blobs / "sha256", work, *ours):
             regular.require_folder(folder)
 

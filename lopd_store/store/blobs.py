@@ -19,6 +19,7 @@ from lopd_store.errors import (
     NotFoundError,
     Problem,
 )
+from lopd_store.remembered import FileState, Records
 from lopd_store.store import durable, regular
 from lopd_store.store.locks import exclusive
 
@@ -35,18 +36,22 @@ def where(digest: Digest) -> str:
 class Blobs:
     """The blobs of one store: files in `folder`, each named by its SHA-256 in hex."""
 
-    def __init__(self, folder: Path, *, tmp: Path, lock: Path, sync: durable.Sync) -> None:
+    def __init__(
+        self, folder: Path, *, tmp: Path, lock: Path, verified: Path, sync: durable.Sync
+    ) -> None:
         """See Store.
 
         Args:
             folder: `blobs/sha256`.
             tmp: where blobs are written before they get their name; same file system.
             lock: the lock that gc holds while it removes.
+            verified: where it is remembered which blobs `check_once` has read.
             sync: see `durable.Sync`.
         """
         self.folder = folder
         self._tmp = tmp
         self._lock = lock
+        self._verified = Records(verified)
         self._sync = sync
 
     def put(self, data: bytes) -> Digest:
@@ -112,6 +117,20 @@ class Blobs:
         self.size(digest, expected=size)
         if (found := self._found(digest, regular.digest_of)) != digest:
             raise DigestMismatchError(where=where(digest), expected=str(digest), found=str(found))
+
+    def check_once(self, digest: Digest, *, size: int | None = None) -> None:
+        """`check`, unless this very file has passed it before; see `remembered`.
+
+        A disk that loses bits under an unchanged file goes unnoticed: `check` and fsck read again.
+        """
+        self.size(digest, expected=size)
+        path, verdict = self._at(digest), {"digest": str(digest)}
+        with durable.explained("cannot look at", path):
+            state = FileState.of(path)
+        known = self._verified.recall(path)
+        if known is None or known.get("digest") != str(digest):
+            self.check(digest, size=size)
+            self._verified.remember(path, state, verdict)
 
     def path(self, digest: Digest) -> Path:
         """Where a blob stands, for readers that want a file. Raises as `size` does."""

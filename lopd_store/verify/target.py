@@ -15,8 +15,8 @@ from lopd_store.documents.manifest import Manifest
 from lopd_store.documents.noise import Noise
 from lopd_store.errors import IntegrityError, LopdError, NotFoundError, Problem, UsageError
 from lopd_store.identity.model import Fingerprint
+from lopd_store.shard_sets import ShardSet, open_shard_set, shards_in
 from lopd_store.shards.reader import Shard
-from lopd_store.signals import Signal, open_signal, shards_in
 from lopd_store.stamping import read_stamp
 from lopd_store.store import Store
 from lopd_store.verify.behaviour import Tolerance, at, places, rescore, tolerance
@@ -68,7 +68,7 @@ def verify_target(target: str, *, root: Path, depth: Depth) -> Report:
     if (_exists(path) and path.is_dir() and shards_in(path)) or (
         hub.is_name(target) and not _is_in_store(target, root)
     ):
-        return verify_shards(open_signal(target, root=None), depth)
+        return verify_shards(open_shard_set(target, root=None), depth)
     return verify_artifact(Store.open(root), target, depth)
 
 
@@ -126,19 +126,19 @@ def verify_file(path: Path, depth: Depth) -> Report:
     return report
 
 
-def verify_shards(signal: Signal, depth: Depth) -> Report:
+def verify_shards(shards: ShardSet, depth: Depth) -> Report:
     """Verify shards that no manifest names, each by what it says of itself, and all together."""
-    report = Report(target=signal.name)
+    report = Report(target=shards.name)
     sources = []
     try:
-        for number, shard in enumerate(signal.open_shards()):
+        for number, shard in enumerate(shards.open_shards()):
             part = Report(target=f"shard {number}")
             identity = check_file(shard.path, part)
             report.include(part)
             if identity is not None:
                 sources.append((shard.path, identity))
     except LopdError as error:
-        report.add_error(error, signal.name)
+        report.add_error(error, shards.name)
         report.notes.append("the shards after the damaged one were not looked at")
     if sources:
         _look_deeper(sources, depth, report)
