@@ -1,0 +1,107 @@
+"""The rows of an artifact on their way into another layout: checked, a row group at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from lopd_store.documents.identity import Identity
+from lopd_store.errors import FormatError, UsageError
+from lopd_store.rows import flat
+from lopd_store.rows.check import row_problems
+from lopd_store.rows.columns import ordered, required
+from lopd_store.shard_sets import ShardSet
+
+
+def _silent(_tokens: int) -> None:
+    """What hears of progress where nobody asked for it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Source:
+    """What an adapter's `export` reads from, and what has gone through it.
+
+    Attributes:
+        signal: the artifact, of any kind; `expect` refuses those an adapter has no place for.
+        columns: what every shard has, in shard order; one that only some have is left out.
+        advance: is told the response tokens of each row group once it was read.
+        rows: given so far.
+        tokens: response tokens in them.
+        left_out: rows not given because their loss_mask is false throughout.
+    """
+
+    signal: ShardSet
+    columns: tuple[str, ...]
+    advance: Callable[[int], None] = _silent
+    rows: int = field(default=0, init=False)
+    tokens: int = field(default=0, init=False)
+    left_out: int = field(default=0, init=False)
+
+    @classmethod
+    def of(cls, signal: ShardSet, *, advance: Callable[[int], None] = _silent) -> "Source":
+        """Look at the footer of every shard. Raises what `ShardSet.open_shards` raises."""
+        schemas = [set(shard.schema.names) for shard in signal.open_shards()]
+        shared = set.intersection(*schemas) if schemas else set(required(signal.kind))
+        return cls(signal=signal, columns=tuple(ordered(shared)), advance=advance)
+
+    def expect(self, *kinds: str) -> None:
+        """Raise UsageError unless the artifact is of one of these kinds."""
+        if self.signal.kind not in kinds:
+            raise UsageError(
+                f"{self.signal.name}: expected kind {' or '.join(kinds)}, found"
+                f" {self.signal.kind}; `lopd-store build` makes a signal of rollouts"
+            )
+
+    def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The columns `names`, a row group at a time, once their values were checked.
+
+        Rows whose loss_mask is false throughout have nothing to learn from and are left out.
+
+        Raises:
+            NotFoundError, IntegrityError: a shard is gone or changed.
+            FormatError: a shard or a value in it is not valid.
+        """
+        masked = ("loss_mask",) if "loss_mask" in self.columns else ()
+        read = tuple(dict.fromkeys((*required(self.signal.kind), *masked, *names)))
+        for batch in self._checked(read):
+            kept = _trained(batch)
+            self.rows += kept.num_rows
+            self.left_out += batch.num_rows - kept.num_rows
+            self.tokens += int(flat.lengths(kept.column("response_ids")).sum())
+            self.advance(int(flat.lengths(batch.column("response_ids")).sum()))
+            if kept.num_rows:
+                yield kept.select(list(names))
+
+    def _checked(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        for shard in self.signal.open_shards():
+            identity = Identity.parse(shard.identity_bytes, what=f"{shard.path} footer")
+            first = 0
+            for batch in shard.batches(names):
+                problems = row_problems(
+                    batch,
+                    kind=shard.kind,
+                    vocab_size=identity.vocab_size,
+                    where=str(shard.path),
+                    first_row=first,
+                )
+                if problems:
+                    raise FormatError.of(problems, subject=self.signal.name)
+                yield batch
+                first += batch.num_rows
+
+
+def _trained(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows with a token to learn."""
+    if "loss_mask" not in batch.schema.names:
+        return batch
+    mask = flat.lists(batch.column("loss_mask"))
+    some = mask.rows_with(mask.values)
+    return batch if some.all() else batch.filter(pa.array(some))
+
+
+def trained_of(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which response ids of a batch are to be learnt: its loss_mask, else all; flat."""
+    if "loss_mask" in batch.schema.names:
+        return flat.lists(batch.column("loss_mask")).values
+    return np.ones(int(flat.lengths(batch.column("response_ids")).sum()), np.bool_)
