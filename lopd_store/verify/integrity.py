@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from lopd_store.ahead import ahead
 from lopd_store.digest import Digest
 from lopd_store.documents.artifact import ArtifactDocument
 from lopd_store.documents.identity import Identity
@@ -20,9 +21,9 @@ from lopd_store.rows.columns import type_text
 from lopd_store.rows.sample_id import Occurrences
 from lopd_store.shards.reader import Shard
 from lopd_store.store import Store
-from lopd_store.verify.ahead import Workers, ahead, workers
 from lopd_store.verify.report import Report
 from lopd_store.verify.rows import Tally, check_rows
+from lopd_store.verify.workers import Workers, workers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

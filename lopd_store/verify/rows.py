@@ -7,6 +7,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lopd_store.ahead import ahead
 from lopd_store.documents.identity import Identity
 from lopd_store.errors import FormatError, Problem
 from lopd_store.rows import flat
@@ -17,8 +18,8 @@ from lopd_store.rows.findings import Findings
 from lopd_store.rows.precision import Precision
 from lopd_store.rows.sample_id import Occurrences
 from lopd_store.shards.reader import Shard
-from lopd_store.verify.ahead import Workers, ahead
 from lopd_store.verify.report import Report
+from lopd_store.verify.workers import Workers
 
 MAX_MISNUMBERED: Final = 20  # named by row; a file of nothing else must not fill the report
 BYTES_AHEAD: Final = 256 << 20  # decoded row groups held at once, about 5 MB each as we write them

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from lopd_store.ahead import ahead
 from lopd_store.digest import Digest
 from lopd_store.documents.identity import (
     Identity,
@@ -21,9 +22,9 @@ from lopd_store.rows.columns import TYPES
 from lopd_store.rows.sample_id import Occurrences, prompt_ids_digests, sample_ids
 from lopd_store.shards.reader import Shard
 from lopd_store.shards.writer import write_shards
-from lopd_store.verify.ahead import ahead, workers
 from lopd_store.verify.report import Report
 from lopd_store.verify.rows import Tally, check_rows
+from lopd_store.verify.workers import workers
 
 ROWS = 60
 

@@ -1,0 +1,1 @@
+"""Shards → rows in memory maps: decoded and checked once, zero-copy from then on."""

@@ -1,0 +1,118 @@
+"""Rows by number, by name and by column, out of memory maps."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lopd_store.errors import UsageError
+from lopd_store.loading.decoded import open_columns
+from lopd_store.loading.sample_index import SampleIndex
+from lopd_store.rows import flat
+from lopd_store.rows.columns import TYPES
+from lopd_store.shard_sets import ShardSet
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+
+class DecodedRows:
+    """All rows of a set of shards; R rows. Values were checked when they were decoded.
+
+    Nothing is copied: arrays are views of files that the system keeps in memory as long as it
+    likes, and are read-only. Safe to share between threads and forked processes.
+    """
+
+    def __init__(self, columns: Mapping[str, pa.Table]) -> None:
+        """Use `open`."""
+        self._columns = dict(columns)
+        self._lists: dict[str, flat.Lists] = {}
+        self._count = next(iter(columns.values())).num_rows if columns else 0
+
+    @classmethod
+    def open(cls, shards: ShardSet, columns: Sequence[str] | None = None) -> Self:
+        """Map the rows of `shards`, decoding them first where nobody has.
+
+        Args:
+            shards: what `open_signal` or `open_shard_set` opened.
+            columns: names; None for all of the format but texts and what stands per position
+                more than once (top-k).
+
+        Raises:
+            UsageError: a column that not every shard has, or none.
+            FormatError, NotFoundError, IntegrityError: a shard or a value in it is not valid.
+            StoreError: no room for the decoded rows.
+        """
+        if columns is not None and not columns:
+            raise UsageError("expected at least one column, found none")
+        return cls(open_columns(shards, columns))
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns that are open."""
+        return tuple(self._columns)
+
+    def lists(self, name: str) -> flat.Lists:
+        """A column of the format that holds lists: all items in a row, and where each row starts.
+
+        `values` int32, float32 or bool as the format says; `offsets` int64 [R + 1].
+        Raises UsageError on another column.
+        """
+        if name not in self._lists:
+            self._lists[name] = self._flat(name)
+        return self._lists[name]
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """A column as Arrow. Raises UsageError where it is not open."""
+        found: pa.ChunkedArray = self._table(name).column(0)
+        return found.cast(TYPES[name]) if name == "loss_mask" else found
+
+    def table(self) -> pa.Table:
+        """The open columns side by side."""
+        return pa.table({name: self.column(name) for name in self._columns})
+
+    def index(self, sample_id: str) -> int:
+        """The row of that name. Raises NotFoundError; UsageError where sample_id is not open."""
+        return self._index.row(sample_id)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        """A row: NumPy views of the format's lists, plain values of the other columns.
+
+        Raises IndexError.
+        """
+        if not -self._count <= row < self._count:
+            raise IndexError(f"expected a row from 0 to {self._count - 1}, found {row}")
+        row %= self._count
+        return {name: self._value(name, row) for name in self._columns}
+
+    def _value(self, name: str, row: int) -> Any:
+        if not _is_flat(name):
+            return self._columns[name].column(0)[row].as_py()
+        lists = self.lists(name)
+        return lists.values[lists.offsets[row] : lists.offsets[row + 1]]
+
+    def _flat(self, name: str) -> flat.Lists:
+        if not _is_flat(name):
+            raise UsageError(f"expected a column of lists that the format names, found {name}")
+        (array,) = self._table(name).column(0).chunks
+        lists = flat.lists(array)
+        is_mask = TYPES[name].value_type == pa.bool_()
+        return flat.Lists(lists.values.view(np.bool_), lists.offsets) if is_mask else lists
+
+    def _table(self, name: str) -> pa.Table:
+        if name not in self._columns:
+            raise UsageError(f"expected a column among {', '.join(self._columns)}, found {name}")
+        return self._columns[name]
+
+    @cached_property
+    def _index(self) -> SampleIndex:
+        return SampleIndex(self._table("sample_id").column(0))
+
+
+def _is_flat(name: str) -> bool:
+    return name in TYPES and pa.types.is_list(TYPES[name])
