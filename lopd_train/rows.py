@@ -1,27 +1,23 @@
-"""The rows of a signal as flat arrays: checked once, decoded once, in pages the kernel can drop."""
+"""The rows of a signal to train on, as flat arrays in pages the kernel can drop."""
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from lopd_store.documents.identity import Identity
 from lopd_store.errors import FormatError, StoreError, UsageError
+from lopd_store.loading.decoded_rows import DecodedRows
 from lopd_store.rows import flat
-from lopd_store.rows.check import row_problems
-from lopd_store.rows.columns import required
-from lopd_store.shards.reader import Shard
-from lopd_store.signals import Signal
+from lopd_store.shard_sets import ShardSet
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 _KINDS: Final = ("signal", "sft")
-_OPTIONAL: Final = ("rollout_logprobs", "loss_mask")
+_COPIED_ROWS: Final = 4096  # at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,10 +63,10 @@ class Rows:
         return _counts(self.trained, self.response_offsets)
 
     @classmethod
-    def read(cls, signal: Signal, *, max_length: int | None = None) -> "Rows":
-        """Decode and check every shard of a signal or of sft data.
+    def read(cls, signal: ShardSet, *, max_length: int | None = None) -> "Rows":
+        """Map the rows of a signal or of sft data, checked and decoded by `DecodedRows`.
 
-        The arrays lie in unlinked temporary files (TMPDIR), so that rows are page cache, not heap.
+        Where rows are left out, the others are copied into unnamed temporary files (TMPDIR).
 
         Args:
             signal: what `open_signal` opened.
@@ -80,131 +76,85 @@ class Rows:
             UsageError: rollouts nobody scored.
             NotFoundError, IntegrityError: a shard is gone or changed.
             FormatError: a shard or a value in it is not valid, or no row is left to train on.
-            StoreError: no room for the temporary files.
+            StoreError: no room for the decoded rows.
         """
         if signal.kind not in _KINDS:
             raise UsageError(
                 f"{signal.name}: expected a signal or sft data, found {signal.kind}; `lopd-store"
                 " build` scores rollouts with a teacher"
             )
-        with ExitStack() as files:  # their mappings outlive them
-            reading = _Reading(signal, max_length, files)
-            for shard in signal.open_shards():
-                reading.take(shard)
-            return reading.rows()
-
-
-class _Reading:
-    """Rows on their way into flat files."""
-
-    def __init__(self, signal: Signal, max_length: int | None, files: ExitStack) -> None:
-        self._signal = signal
-        self._longest = np.iinfo(np.int64).max if max_length is None else max_length
-        self._columns = list(required(signal.kind))
-        self._prompts, self._responses = _Lists(np.int32, files), _Lists(np.int32, files)
-        self._trained = _Values(np.bool_, files)
-        self._teacher = _Values(np.float32, files) if signal.kind == "signal" else None
-        self._rollout: _Values | None = _Values(np.float32, files)
-        self._left_out = self._too_long = 0
-
-    def take(self, shard: Shard) -> None:
-        """Append the rows of one shard. Raises FormatError with the problems of a row group."""
-        identity = Identity.parse(shard.identity_bytes, what=f"{shard.path} footer")
-        names = self._columns + [name for name in _OPTIONAL if name in shard.schema.names]
-        if "rollout_logprobs" not in names:
-            self._rollout = None
-        first = 0
-        for batch in shard.batches(names):
-            problems = row_problems(
-                batch,
-                kind=shard.kind,
-                vocab_size=identity.vocab_size,
-                where=str(shard.path),
-                first_row=first,
-            )
-            if problems:
-                raise FormatError.of(problems, subject=self._signal.name)
-            self._append(batch)
-            first += batch.num_rows
-
-    def _append(self, batch: pa.RecordBatch) -> None:
-        prompts, responses = (flat.lists(batch.column(n)) for n in ("prompt_ids", "response_ids"))
-        trained = np.ones(len(responses.values), np.bool_)
-        if "loss_mask" in batch.schema.names:
-            trained = flat.lists(batch.column("loss_mask")).values
-        short = prompts.lengths + responses.lengths <= self._longest
-        some = _counts(trained, responses.offsets) > 0
-        keep = short & some
-        self._left_out += int((~some).sum())
-        self._too_long += int((some & ~short).sum())
-        inside = np.repeat(keep, responses.lengths)
-        self._prompts.append(prompts, keep)
-        self._responses.append(responses, keep)
-        self._trained.append(trained[inside])
-        for name, to in (("teacher_logprobs", self._teacher), ("rollout_logprobs", self._rollout)):
-            if to is not None:
-                to.append(flat.lists(batch.column(name)).values[inside])
-
-    def rows(self) -> Rows:
-        """What was appended. Raises FormatError when that is nothing."""
-        if not self._trained.count:
+        rows = _all_rows(DecodedRows.open(signal))
+        some = rows.trained_lengths > 0
+        short = rows.lengths <= (np.iinfo(np.int64).max if max_length is None else max_length)
+        left_out, too_long = int((~some).sum()), int((some & ~short).sum())
+        if not (some & short).any():
             raise FormatError(
-                f"{self._signal.name}: expected rows to train on, found none: of"
-                f" {self._signal.rows} rows {self._left_out} have a loss_mask that is false"
-                f" throughout, {self._too_long} are longer than the longest allowed"
+                f"{signal.name}: expected rows to train on, found none: of {len(rows)} rows"
+                f" {left_out} have a loss_mask that is false throughout, {too_long} are longer"
+                " than the longest allowed"
             )
-        return Rows(
-            prompt_offsets=self._prompts.offsets(),
-            prompt_ids=self._prompts.values.mapped(),
-            response_offsets=self._responses.offsets(),
-            response_ids=self._responses.values.mapped(),
-            trained=self._trained.mapped(),
-            teacher_logprobs=None if self._teacher is None else self._teacher.mapped(),
-            rollout_logprobs=None if self._rollout is None else self._rollout.mapped(),
-            left_out=self._left_out,
-            too_long=self._too_long,
-        )
+        if left_out or too_long:
+            return _only(rows, some & short, left_out=left_out, too_long=too_long)
+        return rows
 
 
-class _Values:
-    """Numbers of one type, appended to a file without a name and read back as a mapping."""
+def _all_rows(decoded: DecodedRows) -> Rows:
+    """The arrays as they are mapped: nothing is copied."""
+    prompts, responses = decoded.lists("prompt_ids"), decoded.lists("response_ids")
 
-    def __init__(self, dtype: npt.DTypeLike, files: ExitStack) -> None:
-        self._dtype = np.dtype(dtype)
-        with _explained():
-            opened = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - `files` closes it
-        self._file = files.enter_context(opened)
-        self.count = 0
+    def values(name: str) -> npt.NDArray[Any] | None:
+        return decoded.lists(name).values if name in decoded.columns else None
 
-    def append(self, values: npt.NDArray[Any]) -> None:
-        """Write these after the others."""
-        left = np.ascontiguousarray(values, self._dtype).view(np.uint8).data
-        with _explained():
+    mask = values("loss_mask")
+    return Rows(
+        prompt_offsets=prompts.offsets,
+        prompt_ids=prompts.values,
+        response_offsets=responses.offsets,
+        response_ids=responses.values,
+        trained=np.ones(len(responses.values), np.bool_) if mask is None else mask,
+        teacher_logprobs=values("teacher_logprobs"),
+        rollout_logprobs=values("rollout_logprobs"),
+    )
+
+
+def _only(rows: Rows, keep: npt.NDArray[np.bool_], *, left_out: int, too_long: int) -> Rows:
+    """The rows that `keep` marks, R bools."""
+
+    def offsets(of: Ints) -> Ints:
+        return flat.running(np.diff(of)[keep])
+
+    def responses(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return _copied(values, rows.response_offsets, keep)
+
+    teacher, rollout = rows.teacher_logprobs, rows.rollout_logprobs
+    return Rows(
+        prompt_offsets=offsets(rows.prompt_offsets),
+        prompt_ids=_copied(rows.prompt_ids, rows.prompt_offsets, keep),
+        response_offsets=offsets(rows.response_offsets),
+        response_ids=responses(rows.response_ids),
+        trained=responses(rows.trained),
+        teacher_logprobs=None if teacher is None else responses(teacher),
+        rollout_logprobs=None if rollout is None else responses(rollout),
+        left_out=left_out,
+        too_long=too_long,
+    )
+
+
+def _copied(
+    values: npt.NDArray[Any], offsets: Ints, keep: npt.NDArray[np.bool_]
+) -> npt.NDArray[Any]:
+    """The values of the rows to keep, in a file without a name that goes with the array."""
+    lengths, count = np.diff(offsets), 0
+    with _explained(), tempfile.TemporaryFile(buffering=0) as file:
+        for first in range(0, len(keep), _COPIED_ROWS):
+            some = slice(first, first + _COPIED_ROWS)
+            block = values[offsets[first] : offsets[min(first + _COPIED_ROWS, len(keep))]]
+            kept = block[np.repeat(keep[some], lengths[some])]
+            left = kept.view(np.uint8).data
             while left:
-                left = left[self._file.write(left) :]
-        self.count += len(values)
-
-    def mapped(self) -> npt.NDArray[Any]:
-        """All of them; the file goes with the array."""
-        with _explained():
-            return np.memmap(self._file, self._dtype, mode="r", shape=(self.count,))
-
-
-class _Lists:
-    """Lists of numbers: their values in a file, their lengths in memory."""
-
-    def __init__(self, dtype: npt.DTypeLike, files: ExitStack) -> None:
-        self.values = _Values(dtype, files)
-        self._lengths: list[Ints] = []
-
-    def append(self, lists: flat.Lists, keep: npt.NDArray[np.bool_]) -> None:
-        """Write the lists that `keep` marks after the others."""
-        self.values.append(lists.values[np.repeat(keep, lists.lengths)])
-        self._lengths.append(lists.lengths[keep])
-
-    def offsets(self) -> Ints:
-        """Running counts from 0, one more than lists."""
-        return flat.running(np.concatenate(self._lengths))
+                left = left[file.write(left) :]
+            count += len(kept)
+        return np.memmap(file, values.dtype, mode="r", shape=(count,))
 
 
 def _counts(marks: npt.NDArray[np.bool_], offsets: Ints) -> Ints:

@@ -204,20 +204,22 @@ def test_a_shard_that_goes_while_rows_are_read_is_an_error(store: Store) -> None
         Rows.read(signal)
 
 
-def test_rows_lie_in_files_that_are_gone_with_them(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_rows_that_are_left_out_cost_an_unnamed_file_and_no_memory(
+    masked: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    rows = read(made.store)
+    rows = read(masked.store)
+    assert rows.left_out
     assert isinstance(rows.response_ids, np.memmap)
     assert not rows.response_ids.flags.writeable
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_room_for_the_rows_says_what_to_do(made: Made) -> None:
+def test_no_room_for_those_that_are_kept_says_what_to_do(masked: Made) -> None:
     """A limit on file sizes stands for a full disk: the kernel refuses the write."""
+    signal = open_signal("signal", root=masked.store.root)
+    Rows.read(signal)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    signal = open_signal("signal", root=made.store.root)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
     try:
         with pytest.raises(StoreError, match="name another folder with TMPDIR") as raised:
