@@ -17,9 +17,16 @@ from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 from typing import Final
 
+from lopd_store.adapters import slime, trl, verl
 from lopd_store.errors import UsageError
 
-ADAPTERS: Final[Mapping[str, ModuleType]] = MappingProxyType({})
+ADAPTERS: Final[Mapping[str, ModuleType]] = MappingProxyType(
+    {
+        "slime": slime,
+        "trl": trl,
+        "verl": verl,
+    }
+)
 """Name of a format, as `--format` takes it → the module that knows it."""
 
 

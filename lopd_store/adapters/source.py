@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from lopd_store.documents.identity import Identity
 from lopd_store.errors import FormatError, UsageError
+from lopd_store.loading.decode import MASK, columns_of
 from lopd_store.rows import flat
 from lopd_store.rows.check import row_problems
-from lopd_store.rows.columns import ordered, required
+from lopd_store.rows.columns import required
 from lopd_store.shard_sets import ShardSet
+
+_RESPONSE: Final = "response_ids"
 
 
 def _silent(_tokens: int) -> None:
@@ -41,9 +45,7 @@ class Source:
     @classmethod
     def of(cls, signal: ShardSet, *, advance: Callable[[int], None] = _silent) -> "Source":
         """Look at the footer of every shard. Raises what `ShardSet.open_shards` raises."""
-        schemas = [set(shard.schema.names) for shard in signal.open_shards()]
-        shared = set.intersection(*schemas) if schemas else set(required(signal.kind))
-        return cls(signal=signal, columns=tuple(ordered(shared)), advance=advance)
+        return cls(signal=signal, columns=tuple(columns_of(signal)), advance=advance)
 
     def expect(self, *kinds: str) -> None:
         """Raise UsageError unless the artifact is of one of these kinds."""
@@ -56,28 +58,32 @@ class Source:
     def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The columns `names`, a row group at a time, once their values were checked.
 
-        Rows whose loss_mask is false throughout have nothing to learn from and are left out.
+        A `loss_mask` may always be asked for: it is true throughout where there is none. Rows
+        where it is false throughout have nothing to learn from and are left out.
 
         Raises:
             NotFoundError, IntegrityError: a shard is gone or changed.
             FormatError: a shard or a value in it is not valid.
         """
-        masked = ("loss_mask",) if "loss_mask" in self.columns else ()
-        read = tuple(dict.fromkeys((*required(self.signal.kind), *masked, *names)))
-        for batch in self._checked(read):
-            kept = _trained(batch)
+        for batch in self._checked([*required(self.signal.kind), MASK, *names]):
+            mask = flat.lists(batch.column(MASK))
+            some = mask.rows_with(mask.values)
+            kept = batch if some.all() else batch.filter(pa.array(some))
             self.rows += kept.num_rows
             self.left_out += batch.num_rows - kept.num_rows
-            self.tokens += int(flat.lengths(kept.column("response_ids")).sum())
-            self.advance(int(flat.lengths(batch.column("response_ids")).sum()))
+            self.tokens += _tokens(kept)
+            self.advance(_tokens(batch))
             if kept.num_rows:
                 yield kept.select(list(names))
 
     def _checked(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         for shard in self.signal.open_shards():
             identity = Identity.parse(shard.identity_bytes, what=f"{shard.path} footer")
+            read = [
+                name for name in dict.fromkeys(names) if name != MASK or MASK in shard.schema.names
+            ]
             first = 0
-            for batch in shard.batches(names):
+            for batch in shard.batches(read):
                 problems = row_problems(
                     batch,
                     kind=shard.kind,
@@ -87,21 +93,15 @@ class Source:
                 )
                 if problems:
                     raise FormatError.of(problems, subject=self.signal.name)
-                yield batch
+                yield batch if MASK in read else _all_trained(batch)
                 first += batch.num_rows
 
 
-def _trained(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows with a token to learn."""
-    if "loss_mask" not in batch.schema.names:
-        return batch
-    mask = flat.lists(batch.column("loss_mask"))
-    some = mask.rows_with(mask.values)
-    return batch if some.all() else batch.filter(pa.array(some))
+def _tokens(batch: pa.RecordBatch) -> int:
+    return int(flat.lengths(batch.column(_RESPONSE)).sum())
 
 
-def trained_of(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which response ids of a batch are to be learnt: its loss_mask, else all; flat."""
-    if "loss_mask" in batch.schema.names:
-        return flat.lists(batch.column("loss_mask")).values
-    return np.ones(int(flat.lengths(batch.column("response_ids")).sum()), np.bool_)
+def _all_trained(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows with a loss_mask that is true throughout."""
+    ones = pa.array(np.ones(_tokens(batch), np.bool_))
+    return batch.append_column(MASK, flat.lists_of(ones, like=batch.column(_RESPONSE)))
