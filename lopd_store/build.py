@@ -92,9 +92,10 @@ def check_tokenizers(rollouts: RowSource, teacher: Fingerprint) -> None:
     Raises ConsistencyError and FormatError.
     """
     tokenizer = teacher.require_tokenizer().identity
-    if rollouts.identity is None:
+    sampled = rollouts.identity.tokenizer if rollouts.identity else None
+    if sampled is None:
         return
-    if problems := same_tokenizer(rollouts.identity.tokenizer, tokenizer):
+    if problems := same_tokenizer(sampled, tokenizer):
         raise ConsistencyError.of(problems, subject="the teacher's tokenizer is not the rollouts'")
 
 
@@ -143,13 +144,13 @@ def signal_identity(
     return Identity.of(
         kind="signal",
         models={"teacher": teacher.model} | ({"policy": policy} if policy else {}),
-        tokenizer=source.tokenizer,
+        tokenizer=source.tokenizer or teacher.require_tokenizer().identity,
         scorings={"teacher": scoring} | ({"sampling": sampling} if sampling else {}),
         signals=(sampled, scored) if policy and sampling else (scored,),
         precision=precision.text,
         sampling=source.sampling,
         prompts=source.prompts,
-        imported=source.imported,
+        imported=source.imported.scored() if source.imported else None,
         policy_stamp=source.policy_stamp,
     )
 
@@ -180,7 +181,7 @@ def _chunk_work(plan: Plan, scorer: Scorer) -> ScoreChunk:
         vocab_size=min(scorer.vocab_size, plan.identity.vocab_size),
         max_tokens=scorer.max_tokens,
         on_error=plan.on_error,
-        eos=plan.identity.tokenizer.special_ids.eos,
+        eos=plan.identity.eos,
     )
 
 

@@ -67,7 +67,7 @@ def show(store: Store, name: str) -> dict[str, Any]:
         "teacher": models.get("teacher"),
         "policy": models.get("policy"),
         "sft_teacher": sft_teacher(artifact.identities),
-        "tokenizer": identity.tokenizer.to_json(),
+        "tokenizer": identity.tokenizer.to_json() if identity.tokenizer else None,
         "sampling": identity.sampling.to_json() if identity.sampling else None,
         "scorings": {name: scoring.to_json() for name, scoring in identity.scorings.items()},
         "precision": identity.precision,

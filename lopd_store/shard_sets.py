@@ -70,8 +70,8 @@ class ShardSet:
 
         Raises IntegrityError where it is not what its name says.
         """
-        blob = identity.tokenizer.blob
-        if self.store is None or not self.store.blobs.has(blob):
+        blob = identity.tokenizer_blob
+        if self.store is None or blob is None or not self.store.blobs.has(blob):
             return None
         return self.store.blobs.get(blob)
 

@@ -119,6 +119,7 @@ def check_tokenizer(material: Material) -> None:
     problems = [
         problem
         for identity in material.signal.identities
+        if identity.tokenizer is not None  # sft rows always have one
         for problem in same_tokenizer(identity.tokenizer, tokenizer)
     ]
     if problems:

@@ -42,14 +42,14 @@ class Draft:
 
     Attributes:
         identity: who made the rows.
-        tokenizer_blob: the packed tokenizer that the identity names.
+        tokenizer_blob: the packed tokenizer that the identity names; None where it names none.
         lineage: the artifacts it comes from.
         skipped: rows of the input that are not in it.
         shard_tokens: where shards are cut.
     """
 
     identity: Identity
-    tokenizer_blob: bytes
+    tokenizer_blob: bytes | None
     lineage: tuple[Lineage, ...]
     skipped: tuple[SkippedRow, ...]
     shard_tokens: int
@@ -95,11 +95,10 @@ def store_artifact(
         shards = [(_take_in(store, file, draft.identity, hold), file) for file in files]
     identity = draft.identity
     document = _document(draft, first.schema, [file for _, file in shards], content, occurrences)
-    layers = [
-        _put(store, identity.encode(), media.IDENTITY, hold),
-        _put(store, draft.tokenizer_blob, media.TOKENIZER, hold),
-        *(descriptor for descriptor, _ in shards),
-    ]
+    layers = [_put(store, identity.encode(), media.IDENTITY, hold)]
+    if draft.tokenizer_blob is not None:
+        layers.append(_put(store, draft.tokenizer_blob, media.TOKENIZER, hold))
+    layers += [descriptor for descriptor, _ in shards]
     if draft.skipped:
         layers.append(_put(store, encode_skipped(draft.skipped), media.SKIPPED, hold))
     config = _put(store, document.encode(), media.ARTIFACT, hold)

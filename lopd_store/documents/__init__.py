@@ -16,6 +16,7 @@ from lopd_store.documents.artifact import ArtifactDocument, Column, Lineage
 from lopd_store.documents.document import Document
 from lopd_store.documents.identity import (
     Adapter,
+    Asserted,
     HubSource,
     Identity,
     Imported,
@@ -38,6 +39,7 @@ from lopd_store.documents.stamp import Stamp
 __all__ = [
     "Adapter",
     "ArtifactDocument",
+    "Asserted",
     "BaseModel",
     "Column",
     "Descriptor",

@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
+from lopd_store.digest import Digest
 from lopd_store.documents import media
 from lopd_store.documents.document import Document
+from lopd_store.documents.imported import Asserted, Imported
 from lopd_store.documents.model import Adapter, HubSource, ModelIdentity
 from lopd_store.documents.part import json_object, unknown_fields
-from lopd_store.documents.scoring import Imported, Prompts, Sampling, Scoring, SignalColumn
+from lopd_store.documents.scoring import Prompts, Sampling, Scoring, SignalColumn
 from lopd_store.documents.stamp import Stamp
 from lopd_store.documents.tokenizer import SpecialIds, TokenizerIdentity
 
 __all__ = [
     "Adapter",
+    "Asserted",
     "HubSource",
     "Identity",
     "Imported",
@@ -25,6 +28,9 @@ __all__ = [
     "SpecialIds",
     "TokenizerIdentity",
 ]
+
+MAX_VOCABULARY: Final = 1 << 31
+"""Ids are int32: where nobody knows the tokenizer, every one of them may be an id."""
 
 _FIELDS = (
     "format",
@@ -48,8 +54,9 @@ class Identity(Document):
     Attributes:
         data: the canonical bytes.
         kind: `sft`, `rollouts` or `signal`.
-        models: name in this document (`teacher`, `policy`, …) → who it is.
-        tokenizer: of every id in the rows.
+        models: name in this document (`teacher`, `policy`, …) → who it is. What was only asserted
+            of imported rows is not among them: see `claimed`.
+        tokenizer: of every id in the rows; None where nobody says which, in imported rows only.
         scorings: name → engine and settings that gave log-probs.
         signals: the columns of log-probs and who gave them.
         precision: `exact`, or the largest rounding error as a power of two, such as `2^-12`.
@@ -64,7 +71,7 @@ class Identity(Document):
 
     kind: str = field(compare=False)
     models: Mapping[str, ModelIdentity] = field(compare=False)
-    tokenizer: TokenizerIdentity = field(compare=False, repr=False)
+    tokenizer: TokenizerIdentity | None = field(compare=False, repr=False)
     scorings: Mapping[str, Scoring] = field(compare=False, repr=False)
     signals: tuple[SignalColumn, ...] = field(compare=False, repr=False)
     precision: str = field(compare=False)
@@ -80,7 +87,7 @@ class Identity(Document):
         *,
         kind: str,
         models: Mapping[str, ModelIdentity],
-        tokenizer: TokenizerIdentity,
+        tokenizer: TokenizerIdentity | None,
         scorings: Mapping[str, Scoring],
         signals: Sequence[SignalColumn],
         precision: str,
@@ -99,7 +106,7 @@ class Identity(Document):
             "format": media.IDENTITY_FORMAT,
             "kind": kind,
             "models": {name: model.to_json() for name, model in models.items()},
-            "tokenizer": tokenizer.to_json(),
+            "tokenizer": tokenizer.to_json() if tokenizer else None,
             "scorings": {name: scoring.to_json() for name, scoring in scorings.items()},
             "signals": [signal.to_json() for signal in signals],
             "precision": precision if precision == "exact" else {"max_error": precision},
@@ -121,7 +128,7 @@ class Identity(Document):
             data=data,
             kind=document["kind"],
             models={name: ModelIdentity.read(one) for name, one in document["models"].items()},
-            tokenizer=TokenizerIdentity.read(document["tokenizer"]),
+            tokenizer=part("tokenizer", TokenizerIdentity),
             scorings={name: Scoring.read(one) for name, one in document["scorings"].items()},
             signals=tuple(SignalColumn.read(signal) for signal in document["signals"]),
             precision=precision if isinstance(precision, str) else precision["max_error"],
@@ -134,9 +141,23 @@ class Identity(Document):
 
     @property
     def vocab_size(self) -> int:
-        """Every token id is below this: the smallest vocabulary of the models, else tokenizer's."""
-        sizes = [model.vocab_size for model in self.models.values()]
-        return min(sizes, default=self.tokenizer.vocab_size)
+        """Every token id is below this: the smallest vocabulary of the models, else tokenizer's.
+
+        Models that were only asserted count too: an id beyond theirs contradicts the assertion.
+        """
+        asserted = self.imported.asserted.models.values() if self.imported else ()
+        sizes = [model.vocab_size for model in (*self.models.values(), *asserted)]
+        return min(sizes, default=self.tokenizer.vocab_size if self.tokenizer else MAX_VOCABULARY)
+
+    @property
+    def eos(self) -> tuple[int, ...]:
+        """The ids that end a response; none where nobody knows the tokenizer."""
+        return self.tokenizer.special_ids.eos if self.tokenizer else ()
+
+    @property
+    def tokenizer_blob(self) -> Digest | None:
+        """The packed tokenizer's name; None where nobody knows the tokenizer."""
+        return self.tokenizer.blob if self.tokenizer else None
 
     def signal(self, column: str) -> SignalColumn | None:
         """Who gave the log-probs of `column`, if this document says."""
@@ -144,5 +165,12 @@ class Identity(Document):
 
     @property
     def teacher(self) -> ModelIdentity | None:
-        """Who gave teacher_logprobs or, in kind `sft`, wrote the responses; None in rollouts."""
+        """Who gave teacher_logprobs or, in kind `sft`, wrote the responses.
+
+        None in rollouts, and in a signal that was imported: see `claimed`.
+        """
         return self.models.get("teacher")
+
+    def claimed(self, role: str) -> ModelIdentity | None:
+        """Who the importer of the rows says `role` is; None where nobody says, or it is known."""
+        return self.imported.asserted.models.get(role) if self.imported else None

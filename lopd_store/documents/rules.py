@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from lopd_store import canonical
 from lopd_store.digest import Digest
-from lopd_store.documents import media
+from lopd_store.documents import claims, media
 from lopd_store.errors import Problem
 
 
@@ -27,7 +27,7 @@ def identity(document: Mapping[str, Any]) -> list[Problem]:
             if signal[field] not in known:
                 where = f"/signals/{index}/{field}"
                 found.append(Problem(kind, where, _one_of(known), repr(signal[field])))
-    found += _givers(document)
+    found += _givers(document) + claims.problems(document)
     columns = [signal["column"] for signal in document["signals"]]
     found += _repeated(columns, "/signals", "repeated-signal")
     if "policy_stamp" in document:
@@ -54,7 +54,7 @@ def manifest(document: Mapping[str, Any]) -> list[Problem]:
     found = _repeated(digests, "/layers", "repeated-layer")
     kind = media.kind_of(document["artifactType"])
     if kind in media.KINDS:
-        found += _artifact_config(document) + _layer_order(document) + _shards(document)
+        found += _artifact_config(document) + _layer_order(document, kind) + _shards(document)
     elif document["artifactType"] == media.NOISE_TYPE:
         found += _noise_manifest(document)
     return found
@@ -125,8 +125,11 @@ def _artifact_config(document: Mapping[str, Any]) -> list[Problem]:
     return [Problem("wrong-config", "/config/mediaType", media.ARTIFACT, found)]
 
 
-def _layer_order(document: Mapping[str, Any]) -> list[Problem]:
-    """Known layers in LAYER_ORDER; layers of types we do not know may stand anywhere."""
+def _layer_order(document: Mapping[str, Any], kind: str) -> list[Problem]:
+    """Known layers in LAYER_ORDER; layers of types we do not know may stand anywhere.
+
+    Imported rows may have no tokenizer: whether identities name one, a manifest cannot say.
+    """
     found = []
     reached = 0
     for index, layer in enumerate(document["layers"]):
@@ -137,9 +140,10 @@ def _layer_order(document: Mapping[str, Any]) -> list[Problem]:
             expected = "identities, tokenizers, shards, then skipped rows"
             found.append(Problem("layer-order", f"/layers/{index}", expected, layer["mediaType"]))
         reached = max(reached, place)
+    needed = (media.IDENTITY, media.TOKENIZER) if kind == "sft" else (media.IDENTITY,)
     found += [
         Problem("missing-layer", "/layers", f"a layer of type {required}", "none")
-        for required in (media.IDENTITY, media.TOKENIZER)
+        for required in needed
         if not _of_type(document, required)
     ]
     if (count := len(_of_type(document, media.SKIPPED))) > 1:

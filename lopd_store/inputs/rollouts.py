@@ -14,6 +14,7 @@ from lopd_store.inputs.conform import conformed
 from lopd_store.inputs.files import JSONL_SUFFIXES, read_file
 from lopd_store.inputs.source import RowSource
 from lopd_store.inputs.text import Renderer, with_prompt_ids, with_response_ids
+from lopd_store.rows.columns import SIGNAL_COLUMNS
 from lopd_store.store import Store
 
 
@@ -29,36 +30,40 @@ def open_rollouts(store: Store, name: str, renderer: Renderer | None) -> RowSour
 
 
 def rollouts_from_store(store: Store, name: str) -> RowSource:
-    """The rows of an artifact of kind rollouts or sft.
+    """The rows of an artifact of kind rollouts or sft, or of a signal that was imported.
 
-    Every blob read is checked against its digest first.
+    Every blob read is checked against its digest first. Log-probs whose teacher nobody has seen
+    are left behind.
 
     Raises:
         NotFoundError: no such ref or id.
         IntegrityError: a blob is not what its name says.
-        UsageError: the artifact is a signal already.
+        UsageError: the artifact is a signal already, by a teacher that is known.
         ConsistencyError: its rows were made with different tokenizers.
     """
     artifact = load(store, name)
-    if artifact.document.kind == "signal":
+    if any(each.kind == "signal" and each.teacher for each in artifact.identities):
         raise UsageError(f"{name}: expected an artifact of kind rollouts or sft, found signal")
     identity = _one_identity(artifact, name)
+    blob = identity.tokenizer_blob
 
     def read() -> Iterator[pa.RecordBatch]:
         for shard in artifact.open_shards():
-            yield from shard.batches()
+            names = [name for name in shard.schema.names if name not in SIGNAL_COLUMNS]
+            yield from shard.batches(names)
 
     return RowSource(
         digest=artifact.id,
         read=read,
         identity=identity,
         lineage=(Lineage(kind=artifact.document.kind, digest=artifact.id),),
-        tokenizer_blob=store.blobs.get(identity.tokenizer.blob),
+        tokenizer_blob=store.blobs.get(blob) if blob else None,
     )
 
 
 def _one_identity(artifact: Artifact, name: str) -> Identity:
-    if len({identity.tokenizer.core_digest for identity in artifact.identities}) > 1:
+    tokenizers = [each.tokenizer for each in artifact.identities]
+    if len({one.core_digest if one else None for one in tokenizers}) > 1:
         raise ConsistencyError(f"{name}: expected rows of one tokenizer, found several")
     if len(artifact.identities) > 1:
         raise UsageError(

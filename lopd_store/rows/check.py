@@ -10,9 +10,15 @@ import pyarrow.compute as pc
 
 from lopd_store.errors import Problem
 from lopd_store.rows import columns, content, flat, sample_id
-from lopd_store.rows.columns import FINISH_REASONS, LOGPROB_COLUMNS, SERVER_MINUS_INFINITY
+from lopd_store.rows.columns import (
+    FINISH_REASONS,
+    LOGPROB_COLUMNS,
+    SERVER_MINUS_INFINITY,
+    UNKNOWN_REASON,
+)
 from lopd_store.rows.findings import Findings
 
+_REASONS: Final = (*FINISH_REASONS, UNKNOWN_REASON)
 _FOR_PEOPLE: Final = ("prompt_text", "response_text")
 _NAME: Final = rf"^[0-9a-f]{{{sample_id.HEX}}}(\.[1-9][0-9]*)?$"
 
@@ -159,9 +165,9 @@ def _names(findings: Findings, batch: pa.RecordBatch) -> None:
 def _finish_reasons(findings: Findings, batch: pa.RecordBatch) -> None:
     if "finish_reason" in batch.schema.names:
         found = batch.column("finish_reason")
-        known = pc.is_in(found, value_set=pa.array(FINISH_REASONS))
+        known = pc.is_in(found, value_set=pa.array(_REASONS))
         wrong = flat.valid(found) & ~_true(known)
-        expected = pa.repeat(" or ".join(FINISH_REASONS), len(found))
+        expected = pa.repeat(" or ".join(_REASONS), len(found))
         findings.texts("unknown-finish-reason", wrong, expected=expected, found=found)
 
 
@@ -192,7 +198,7 @@ def bad_rows(batch: pa.RecordBatch, *, vocab_size: int, max_tokens: int | None) 
         **_bad_lists(batch, response.lengths),
     }
     if "finish_reason" in batch.schema.names:
-        known = pc.is_in(batch.column("finish_reason"), value_set=pa.array(FINISH_REASONS))
+        known = pc.is_in(batch.column("finish_reason"), value_set=pa.array(_REASONS))
         reasons["unknown-finish-reason"] = ~_true(known)
     return _first_reason(reasons, batch.num_rows)
 

@@ -18,6 +18,7 @@ __all__ = [
     "SERVER_MINUS_INFINITY",
     "SIGNAL_COLUMNS",
     "TYPES",
+    "UNKNOWN_REASON",
     "arrow_schema",
     "arrow_type",
     "canonical_schema",
@@ -71,6 +72,10 @@ SERVER_MINUS_INFINITY: Final = -9999.0
 """What an OpenAI-compatible server writes in JSON where a log-prob is minus infinity."""
 
 FINISH_REASONS: Final = ("stop", "length", "abort")
+"""Why an engine stops."""
+
+UNKNOWN_REASON: Final = "unknown"
+"""Stands in imported rows whose source does not say why the response ended."""
 
 
 def required(kind: str) -> tuple[str, ...]:

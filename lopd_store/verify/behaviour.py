@@ -43,13 +43,20 @@ def tolerance(identity: Identity, noise: Noise | None, dtype: str) -> Tolerance:
 
     Rounding that the identity states comes on top.
     """
-    signal = identity.signal("teacher_logprobs")
-    scored = identity.scorings[signal.scoring if signal else "teacher"].dtype
+    scored = _scored_in(identity)
     cap = max(CAP.get(scored, CAP["bfloat16"]), CAP.get(dtype, CAP["bfloat16"]))
     rounding = Precision.parse(identity.precision).max_error
     if noise is not None and dtype == scored and float(noise.bound) < cap:
         return Tolerance(float(noise.bound) + rounding, f"measured noise bound {noise.bound}")
     return Tolerance(cap + rounding, f"cap for {scored} scored again in {dtype}")
+
+
+def _scored_in(identity: Identity) -> str:
+    """The dtype of the scoring; of an import what was asserted, which can only narrow the cap."""
+    signal = identity.signal("teacher_logprobs")
+    if signal is None and identity.imported is not None:
+        return identity.imported.asserted.scoring.get("dtype", "an unknown dtype")
+    return identity.scorings[signal.scoring if signal else "teacher"].dtype
 
 
 def rescore(

@@ -17,6 +17,7 @@ from lopd_store.identity.compare import same_teacher
 from lopd_store.identity.model import Fingerprint
 from lopd_store.stamping import check_stamp
 from lopd_store.verify import mismatches as broken
+from lopd_store.verify import unproved
 from lopd_store.verify.chain import Chain, Mismatch
 from lopd_store.verify.mismatches import Difference
 
@@ -93,21 +94,35 @@ def _of_student(
 
 def _of_rows(identity: Identity, student: Fingerprint, stamp: Stamp | None) -> Iterator[Mismatch]:
     """The rows' side: teacher, tokenizer, policy, and the stamp that the policy carried."""
-    if identity.teacher is not None and stamp is not None and len(stamp.sft_teachers) == 1:
-        difference = _difference(stamp.sft_teacher, identity.teacher)
-        if difference is not None:
-            yield broken.other_teacher(difference, stamp.sft_teacher, identity.teacher)
+    yield from _of_teacher(identity, stamp)
     yield from _of_tokenizer(identity, student, stamp)
-    policy = identity.models.get("policy")
-    if policy is None:
-        yield broken.unknown_policy(identity, student)
-    elif (difference := _difference(student.model, policy)) is not None:
-        yield broken.other_policy(difference, student, policy)
+    yield from _of_policy(identity, student)
     if identity.imported is not None and identity.imported.retokenised:
         yield broken.retokenised(student)
     carried = identity.policy_stamp
     if stamp is not None and carried is not None and carried != stamp:
         yield broken.other_stamp(student, stamp, carried)
+
+
+def _of_teacher(identity: Identity, stamp: Stamp | None) -> Iterator[Mismatch]:
+    """What an importer asserts is compared, and never enough."""
+    scored, label = identity.teacher, "scoring teacher"
+    if scored is None and identity.kind == "signal":
+        yield unproved.unproved_teacher(identity, stamp)
+        scored, label = identity.claimed("teacher"), "asserted teacher"
+    if scored is not None and stamp is not None and len(stamp.sft_teachers) == 1:
+        difference = _difference(stamp.sft_teacher, scored)
+        if difference is not None:
+            yield broken.other_teacher(difference, stamp.sft_teacher, scored, label=label)
+
+
+def _of_policy(identity: Identity, student: Fingerprint) -> Iterator[Mismatch]:
+    policy, label = identity.models.get("policy"), "rollouts' policy"
+    if policy is None:
+        yield unproved.unproved_policy(identity, student)
+        policy, label = identity.claimed("policy"), "asserted policy"
+    if policy is not None and (difference := _difference(student.model, policy)) is not None:
+        yield broken.other_policy(difference, student, policy, label=label)
 
 
 def _of_tokenizer(
@@ -117,7 +132,9 @@ def _of_tokenizer(
     whose = "student's" if student.tokenizer else "SFT"
     sft = stamp.sft_tokenizers if stamp else ()
     for tokenizer in (student.tokenizer,) if student.tokenizer else sft:
-        if not tokenizer.gives_the_ids_of(identity.tokenizer):
+        if identity.tokenizer is None:
+            yield unproved.unknown_tokenizer(tokenizer, identity, whose=whose)
+        elif not tokenizer.gives_the_ids_of(identity.tokenizer):
             yield broken.other_tokenizer(tokenizer, identity.tokenizer, whose=whose)
 
 
@@ -174,7 +191,8 @@ def _notes_on_rows(identity: Identity, student: Fingerprint, stamp: Stamp | None
     if unstamped and policy is not None and _difference(student.model, policy) is None:
         yield "the rollouts carry no stamp, but exactly these weights sampled them"
     if teacher is None:
-        yield "no teacher has scored these rows: only tokenizer, policy and stamp are compared"
+        if identity.kind != "signal":
+            yield "no teacher has scored these rows: only tokenizer, policy and stamp are compared"
         return
     if teacher.asserted_same_as is not None:
         asserted = teacher.asserted_same_as.short

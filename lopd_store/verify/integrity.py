@@ -93,12 +93,12 @@ def _documents(store: Store, artifact: Digest, report: Report) -> Documents | No
 
 
 def _check_tokenizers(store: Store, documents: Documents, report: Report) -> None:
-    named = {identity.tokenizer.blob for identity in documents.identities.values()}
+    tokenizers = [each.tokenizer for each in documents.identities.values() if each.tokenizer]
+    named = {tokenizer.blob for tokenizer in tokenizers}
     for missing in named - {layer.digest for layer in documents.manifest.tokenizers}:
         problem = Problem("unnamed-blob", f"tokenizer {missing.short}", "a layer", "no such layer")
         report.add(FormatError, [problem])
     for layer in documents.manifest.tokenizers:
-        tokenizers = (identity.tokenizer for identity in documents.identities.values())
         described = [tokenizer for tokenizer in tokenizers if tokenizer.blob == layer.digest]
         try:
             blob = store.blobs.get(layer.digest, size=layer.size)

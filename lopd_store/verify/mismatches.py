@@ -3,7 +3,6 @@
 from typing import Literal
 
 from lopd_store.documents import media
-from lopd_store.documents.identity import Identity
 from lopd_store.documents.model import ModelIdentity
 from lopd_store.documents.stamp import Stamp
 from lopd_store.documents.tokenizer import TokenizerIdentity
@@ -77,8 +76,10 @@ def other_sft_tokenizer(student: TokenizerIdentity, sft: TokenizerIdentity) -> M
     )
 
 
-def other_teacher(difference: Difference, sft: ModelIdentity, scored: ModelIdentity) -> Mismatch:
-    """Another teacher scored the rows than the one that wrote the SFT data."""
+def other_teacher(
+    difference: Difference, sft: ModelIdentity, scored: ModelIdentity, *, label: str
+) -> Mismatch:
+    """Another teacher scored the rows, or is said to, than the one that wrote the SFT data."""
     says = {
         "model": "another model scored these rows than the one that wrote the student's SFT data",
         "revision": "another revision of the SFT teacher scored these rows",
@@ -90,7 +91,7 @@ def other_teacher(difference: Difference, sft: ModelIdentity, scored: ModelIdent
         where=ROWS,
         says=says[difference],
         expected=Side("SFT teacher", facts(sft)),
-        found=Side("scoring teacher", facts(scored)),
+        found=Side(label, facts(scored)),
         advice=(
             "score the rollouts with the SFT teacher: lopd-store build ROLLOUTS --teacher"
             f" {_named(sft, 'SFT_TEACHER')} -o REF; or SFT the student on data that the scoring"
@@ -114,22 +115,10 @@ def other_tokenizer(student: TokenizerIdentity, rows: TokenizerIdentity, *, whos
     )
 
 
-def unknown_policy(identity: Identity, student: Fingerprint) -> Mismatch:
-    """Nothing says whose rollouts these are."""
-    imported = identity.imported
-    source = f"rows imported from file {imported.digest}" if imported else "no policy named"
-    return Mismatch(
-        kind="unknown-policy",
-        where=ROWS,
-        says="nothing says which weights sampled these rows",
-        expected=Side(STUDENT, facts(student.model)),
-        found=Side("rollouts", (source,)),
-        advice=roll_out_again(student),
-    )
-
-
-def other_policy(difference: Difference, student: Fingerprint, policy: ModelIdentity) -> Mismatch:
-    """Other weights sampled the rows than the student's."""
+def other_policy(
+    difference: Difference, student: Fingerprint, policy: ModelIdentity, *, label: str
+) -> Mismatch:
+    """Other weights sampled the rows, or are said to, than the student's."""
     says = {
         "model": "other weights than the student's sampled these rows",
         "revision": "another revision of the student sampled these rows",
@@ -147,7 +136,7 @@ def other_policy(difference: Difference, student: Fingerprint, policy: ModelIden
         where=ROWS,
         says=says[difference],
         expected=Side(STUDENT, facts(student.model)),
-        found=Side("rollouts' policy", facts(policy)),
+        found=Side(label, facts(policy)),
         advice=advice,
     )
 

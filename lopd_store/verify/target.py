@@ -24,6 +24,7 @@ from lopd_store.verify.consistency import check_chain
 from lopd_store.verify.identity import check_teacher
 from lopd_store.verify.integrity import check_artifact, check_file
 from lopd_store.verify.report import Report
+from lopd_store.verify.unproved import notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +157,10 @@ def _look_deeper(sources: Sequence[tuple[Path, Identity]], depth: Depth, report:
 
 
 def _check_teachers(identities: Sequence[Identity], depth: Depth, report: Report) -> None:
+    report.notes += dict.fromkeys(note for identity in identities for note in notes(identity))
     if depth.teacher is not None:
         report.depth = 2
-        check_teacher(identities, depth.teacher, report)
+        check_teacher(identities, depth.teacher, report, rescored=depth.rescore > 0)
 
 
 def _check_student(identities: Sequence[Identity], depth: Depth, report: Report) -> None:

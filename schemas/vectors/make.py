@@ -12,9 +12,20 @@ import json
 import math
 import struct
 import sys
-from base64 import b64encode
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # isolated, Python does not look beside a script
+
+from schemas.vectors.documents import identities, stamps
+from schemas.vectors.spelling import (
+    base64,
+    canonical,
+    raw,
+    sha256,
+    tagged,
+    u64,
+)
 
 Json = dict[str, Any]
 Column = Json
@@ -23,44 +34,6 @@ Tensor = tuple[str, str, list[int], bytes]
 VECTORS = Path(__file__).with_name("vectors.json")
 WIDTHS = {"bool": "<?", "int32": "<i", "int64": "<q", "float32": "<f", "float64": "<d"}
 QUIET_NAN = {"float32": "0000c07f", "float64": "000000000000f87f"}
-
-
-def sha256(data: bytes) -> str:
-    """A digest as text."""
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def u64(count: int) -> bytes:
-    """Eight bytes, little-endian."""
-    return struct.pack("<Q", count)
-
-
-def base64(data: bytes) -> str:
-    """Bytes as text."""
-    return b64encode(data).decode()
-
-
-def tagged(tag: str, *parts: bytes) -> str:
-    """Conventions: the tag, a newline, then each part after its length."""
-    return sha256(tag.encode() + b"\n" + b"".join(u64(len(part)) + part for part in parts))
-
-
-def raw(digest: str) -> bytes:
-    """The 32 bytes of a digest."""
-    return bytes.fromhex(digest.removeprefix("sha256:"))
-
-
-def canonical(value: Any) -> bytes:
-    """RFC 8785 for values without floats."""
-    return json.dumps(ordered(value), ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def ordered(value: Any) -> Any:
-    """Keys by their UTF-16 code units, as RFC 8785 asks."""
-    if isinstance(value, dict):
-        keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
-        return {key: ordered(value[key]) for key in keys}
-    return [ordered(item) for item in value] if isinstance(value, list) else value
 
 
 def float32(value: float) -> float:
@@ -266,116 +239,9 @@ def precision() -> list[Any]:
     ]
 
 
-def described(kind: str, value: Any) -> Json:
-    """The descriptor of a document."""
-    media_type, data = f"application/vnd.lopd.{kind}.v1+json", canonical(value)
-    return {"mediaType": media_type, "digest": sha256(data), "size": len(data)}
-
-
-def name(word: str) -> str:
-    """A digest that stands for whatever a vector does not hold."""
-    return sha256(word.encode())
-
-
-def model(word: str) -> Json:
-    """Who a model is, in as few fields as will do."""
-    digests = {"weights_digest": name(word), "config_digest": name("config")}
-    return {**digests, "vocab_size": 320, "files": {}}
-
-
-def sft_identity(teacher: str) -> Json:
-    """stamp.md: the identity of sft rows that a teacher wrote."""
-    engine: Json = {"engine": "vllm", "versions": {}, "device": "cuda", "settings": {}}
-    numbers = {"dtype": "bfloat16", "quantization": "none", "logprobs_mode": "raw_logprobs"}
-    tokenizer: Json = {f"{part}_digest": name(part) for part in ("core", "vocab", "probe")}
-    tokenizer |= {"vocab_size": 320, "special_ids": {"eos": [2]}, "versions": {}}
-    column = {"column": "rollout_logprobs", "role": "teacher", "model": "teacher"}
-    return {
-        "format": "lopd.identity.v1",
-        "kind": "sft",
-        "models": {"teacher": model(teacher)},
-        "tokenizer": tokenizer | {"blob": name("blob")},
-        "sampling": {"temperature": "1", "top_p": "1", "max_tokens": 64, "seed": 0, "n": 1},
-        "prompts": {"digest": name("prompts")},
-        "scorings": {"sampling": engine | numbers | {"tensor_parallel_size": 1, "chunk_tokens": 9}},
-        "signals": [column | {"scoring": "sampling"}],
-        "precision": "exact",
-    }
-
-
-def sft_of(teachers: list[str]) -> Json:
-    """stamp.md: the documents of an sft artifact without rows, an identity a teacher."""
-    identities = [sft_identity(teacher) for teacher in teachers]
-    layers = [described("identity", identity) for identity in identities]
-    counts: Json = dict.fromkeys(("rows", "tokens", "prompt_tokens", "duplicates"), 0)
-    artifact = {
-        **counts,
-        "format": "lopd.artifact.v1",
-        "kind": "sft",
-        "identities": [layer["digest"] for layer in layers],
-        "columns": [{"name": "sample_id", "type": "string"}],
-        "content_digest": name("content"),
-        "lineage": [],
-        "skipped": {},
-    }
-    blob: Json = {"mediaType": "application/vnd.lopd.tokenizer.v1+zstd", "size": 4}
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "artifactType": "application/vnd.lopd.sft.v1",
-        "config": described("artifact", artifact),
-        "layers": [*layers, blob | {"digest": name("blob")}],
-    }
-    return {"manifest": manifest, "artifact": artifact, "identities": identities}
-
-
-def stamps() -> Json:
-    """Stamps that hold together, what they say, and stamps that a reader refuses."""
-    student = {"weights_digest": name("student"), "config_digest": name("config")}
-    made = {"format": "lopd.stamp.v1", "how": "made", **student}
-    run = {"signal": {"identities": [name("rows")]}, "start": student}
-    forced = run | {"inconsistent": [dict.fromkeys(("kind", "where", "expected", "found"), "any")]}
-    sft, other = sft_of(["teacher"]), sft_of(["another teacher"])
-    accepted: dict[str, Json] = {
-        "one teacher": made | {"sft": sft},
-        "two teachers": made | {"sft": sft_of(["teacher", "another teacher"])},
-        "asserted": made | {"sft": sft, "how": "asserted"},
-        "trained further": made | {"sft": sft, "opd": [run | {"start": model("first")}, run]},
-        "an adapter": made | {"sft": sft, "adapter_digest": name("adapter"), "opd": [forced]},
-        "sft not known": made | {"opd": [forced, run]},
-    }
-    refused = {
-        "nothing taught it": made,
-        "consistent with sft that is not known": made | {"opd": [run, forced]},
-        "a run without a signal": made | {"sft": sft, "opd": [{"start": student}]},
-        "no run in the history": made | {"sft": sft, "opd": []},
-        "identities of another artifact": made | {"sft": sft | {"identities": other["identities"]}},
-        "the document of another artifact": made | {"sft": sft | {"artifact": other["artifact"]}},
-        "the manifest of another artifact": made | {"sft": sft | {"manifest": other["manifest"]}},
-    }
-    return {
-        "accepted": [stamp_vector(why, stamp) for why, stamp in accepted.items()],
-        "refused": [{"why": why, "bytes": base64(canonical(bad))} for why, bad in refused.items()],
-    }
-
-
-def stamp_vector(why: str, stamp: Json) -> Json:
-    """A stamp's bytes and what a reader finds in them."""
-    data, sft = canonical(stamp), stamp.get("sft")
-    models = [identity["models"] for identity in sft["identities"]] if sft else []
-    return {
-        "why": why,
-        "bytes": base64(data),
-        "digest": sha256(data),
-        "sft": sha256(canonical(sft["manifest"])) if sft else None,
-        "teachers": [each["teacher"]["weights_digest"] for each in models],
-        "inconsistent": ["inconsistent" in run for run in stamp.get("opd", [])],
-    }
-
-
 def vectors() -> str:
     """Every vector, as the text of vectors.json."""
-    makers = (digests, canonical_json, samples, content, weights, precision, stamps)
+    makers = (digests, canonical_json, samples, content, weights, precision, stamps, identities)
     document = {maker.__name__: maker() for maker in makers}
     return json.dumps(document, indent=1) + "\n"
 

@@ -183,6 +183,17 @@ def documents() -> dict[str, Json]:
         taught,
     )
     identity |= {"policy_stamp": stamp, "precision": {"max_error": "2^-12"}}
+    imported = identity_of("signal", {}, {}, []) | {
+        "imported": {
+            "digest": digest("8"),
+            "retokenised": True,
+            "tokenizer": "asserted",
+            "read_as": "lightning-opd",
+            "asserted": {"models": {"teacher": model("a")}, "scoring": {"dtype": "bfloat16"}},
+            "unknown": ["eos", "policy", "sampling"],
+        }
+    }
+    del imported["sampling"], imported["prompts"]
     noise = {
         "format": "lopd.noise.v1",
         "scoring": "teacher",
@@ -198,6 +209,8 @@ def documents() -> dict[str, Json]:
         "sft": sft,
         "rollouts": rollouts,
         "identity": identity,
+        "imported": imported,
+        "sft_manifest": manifest_of("sft", sft),
         "artifact": artifact_of("signal", identity),
         "manifest": manifest,
         "stamp": stamp,

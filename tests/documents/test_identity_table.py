@@ -59,3 +59,31 @@ def test_a_field_is_required_where_the_table_says_so(
     if word.endswith("(a)"):
         bare["imported"] = IMPORTED
         assert problems(bare, "identity") == []
+    if word.endswith(("(b)", "(c)")):
+        imported = documents["imported"] | {"kind": kind}
+        free = imported if word.endswith("(b)") else with_unknown_tokenizer(imported)
+        assert problems(free, "identity") == []
+        assert problems(put_back(free, field, document), "identity") != []
+
+
+def with_unknown_tokenizer(document: Any) -> Any:
+    """A copy of an imported identity whose tokenizer nobody knows."""
+    copy = json.loads(json.dumps(document))
+    copy["imported"]["tokenizer"] = "unknown"
+    if copy["kind"] != "signal":
+        del copy["imported"]["asserted"]
+    return without(copy, "tokenizer")
+
+
+def put_back(document: Any, field: str, whole: Any) -> Any:
+    """A copy of a document with the field that `without` took from `whole`."""
+    copy = json.loads(json.dumps(document))
+    if field.startswith("…"):
+        copy["signals"] += [one for one in whole["signals"] if one["column"] in field]
+        return copy
+    *path, last = field.split(".")
+    place, source = copy, whole
+    for step in path:
+        place, source = place[step], source[step]
+    place[last] = source[last]
+    return copy

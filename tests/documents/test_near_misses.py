@@ -22,6 +22,10 @@ class Case(NamedTuple):
     where: str = ""
 
 
+MODEL: Any = {"weights_digest": BAD, "config_digest": BAD, "vocab_size": 1, "files": {}}
+SAID = "/imported/asserted"
+FACT = "/imported/unknown/1"
+UNKNOWN = "/imported/tokenizer"
 ROWS = "/layers/2/annotations/dev.lopd.rows"
 START = "/opd/0/start"
 CASES = {
@@ -82,6 +86,28 @@ CASES = {
             "/signals",
         ),
         Case("no teacher scoring", "/scorings/teacher", GONE, "missing-field", "/scorings"),
+        Case("no tokenizer", "/tokenizer", GONE, "missing-field", "/"),
+    ],
+    "imported": [
+        Case("asserted teacher as known", "/models/teacher", MODEL, "forbidden-field"),
+        Case("scoring of nobody known", "/scorings/teacher", {}, "forbidden-field"),
+        Case("asserted by nobody", "/imported/asserted", GONE, "missing-field", "/models"),
+        Case("asserted nothing", "/imported/asserted", {}, "too-few"),
+        Case("asserted no model", "/imported/asserted/models", {}, "too-few"),
+        Case("asserted no setting", "/imported/asserted/scoring", {}, "too-few"),
+        Case("asserted dtype as a number", f"{SAID}/scoring/dtype", 16, "wrong-type"),
+        Case("asserted policy that is known", "/models/policy", MODEL, "known-and-unknown", FACT),
+        Case("rollouts of an asserted teacher", "/kind", "rollouts", "wrong-value"),
+        Case("sft of an asserted teacher", "/kind", "sft", "wrong-value"),
+        Case("asserted and unknown", FACT, "teacher", "asserted-and-unknown"),
+        Case("scoring asserted and unknown", FACT, "scoring", "asserted-and-unknown"),
+        Case("nothing unknown", "/imported/unknown", [], "too-few"),
+        Case("unknown in capitals", FACT, "Policy", "bad-name"),
+        Case("unknown twice", FACT, "eos", "unsorted", "/imported/unknown"),
+        Case("unknown as text", "/imported/unknown", "policy", "wrong-type"),
+        Case("tokenizer that is not unknown", UNKNOWN, "unknown", "forbidden-field", "/tokenizer"),
+        Case("no tokenizer asserted", "/tokenizer", GONE, "missing-field", "/"),
+        Case("read as nothing", "/imported/read_as", "", "bad-name"),
     ],
     "artifact": [
         Case("no identity", "/identities", [], "too-few"),
@@ -147,7 +173,6 @@ CASES = {
             "layer-order",
             "/layers/3",
         ),
-        Case("no tokenizer layer", "/layers/1/mediaType", "text/plain", "missing-layer", "/layers"),
         Case(
             "one layer twice",
             "/layers/4/digest",
@@ -155,6 +180,9 @@ CASES = {
             "repeated-layer",
             "/layers/4",
         ),
+    ],
+    "sft_manifest": [
+        Case("no tokenizer layer", "/layers/1/mediaType", "text/plain", "missing-layer", "/layers"),
     ],
     "noise_manifest": [
         Case("noise about nothing", "/subject", GONE, "wrong-subject"),
@@ -231,6 +259,8 @@ CASES = {
 SCHEMAS = {
     "sft": "identity",
     "rollouts": "identity",
+    "imported": "identity",
+    "sft_manifest": "manifest",
     "noise_manifest": "manifest",
     "trained": "stamp",
     "untaught": "stamp",

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from lopd_store import canonical
 from lopd_store.documents import (
     ArtifactDocument,
+    Asserted,
     BaseModel,
     Descriptor,
     Document,
     Identity,
+    Imported,
     Manifest,
     ModelIdentity,
     Noise,
@@ -31,6 +33,7 @@ KINDS: dict[str, type[Document]] = {
     "sft": Identity,
     "rollouts": Identity,
     "identity": Identity,
+    "imported": Identity,
     "artifact": ArtifactDocument,
     "manifest": Manifest,
     "noise_manifest": Manifest,
@@ -69,7 +72,9 @@ def test_bytes_and_digest_stay(name: str, documents: dict[str, Any]) -> None:
     assert document.json == documents[name]
 
 
-@pytest.mark.parametrize("name", ["sft", "rollouts", "artifact", "manifest", "noise", "untaught"])
+@pytest.mark.parametrize(
+    "name", ["sft", "rollouts", "imported", "artifact", "manifest", "noise", "untaught"]
+)
 @given(fields=FIELDS)
 @few
 def test_unknown_fields_stay(name: str, fields: dict[str, Any], documents: dict[str, Any]) -> None:
@@ -122,6 +127,8 @@ def test_documents_pickle_and_hash_by_their_bytes(name: str, documents: dict[str
         (TokenizerIdentity, ("identity", "tokenizer")),
         (Scoring, ("identity", "scorings", "teacher")),
         (Descriptor, ("manifest", "config")),
+        (Imported, ("imported", "imported")),
+        (Asserted, ("imported", "imported", "asserted")),
         (OpdRun, ("untaught", "opd", 0)),
         (SignalUsed, ("untaught", "opd", 0, "signal")),
         (BaseModel, ("untaught", "opd", 0, "start")),

@@ -44,6 +44,7 @@ def test_an_identity_is_read(documents: dict[str, Any]) -> None:
     assert teacher.source == HubSource(repo="Qwen/Qwen3-8B", commit="0123456789" * 4)
     assert teacher.adapter is None
     assert identity.teacher == teacher
+    assert identity.tokenizer is not None
     assert identity.tokenizer.special_ids == SpecialIds(eos=(151645, 151643), pad=151643)
     assert identity.scorings["teacher"].versions["vllm"] == "0.32.0"
     assert identity.scorings["teacher"].chunk_tokens == 2048

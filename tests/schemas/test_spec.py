@@ -59,7 +59,7 @@ def test_the_examples_are_the_documents_of_one_artifact() -> None:
     assert Stamp.from_json(stamp).sft_manifest_digest == manifest.digest
     (ref,) = example("store.md")["manifests"]
     assert ref["digest"] == str(manifest.digest)
-    assert manifest.tokenizers[0].digest == identity.tokenizer.blob
+    assert manifest.tokenizers[0].digest == identity.tokenizer_blob
     skipped = BLOCK.findall((FOLDER / "manifest.md").read_text("utf-8"))[1][1]
     assert manifest.skipped is not None
     assert manifest.skipped.size == len(skipped)

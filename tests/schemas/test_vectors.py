@@ -14,7 +14,7 @@ import pytest
 
 from lopd_store import canonical
 from lopd_store.digest import Digest, tagged
-from lopd_store.documents import Stamp
+from lopd_store.documents import Identity, Stamp
 from lopd_store.errors import FormatError
 from lopd_store.identity.weights import weights_digest
 from lopd_store.rows import columns, sample_id
@@ -137,6 +137,24 @@ def test_stamps_say_what_they_are_said_to_say(case: dict[str, Any]) -> None:
     assert (str(stamp.sft_manifest_digest) if case["sft"] else None) == case["sft"]
     assert [str(teacher.weights_digest) for teacher in stamp.sft_teachers] == case["teachers"]
     assert [bool(run.inconsistent) for run in stamp.opd] == case["inconsistent"]
+
+
+@pytest.mark.parametrize("case", VECTORS["identities"]["accepted"], ids=lambda case: case["why"])
+def test_identities_of_imports_claim_what_they_are_said_to_claim(case: dict[str, Any]) -> None:
+    identity = Identity.parse(b64decode(case["bytes"]))
+    assert str(identity.digest) == case["digest"]
+    assert identity.teacher is None
+    assert identity.imported is not None
+    said = identity.claimed("teacher")
+    assert (str(said.weights_digest) if said else None) == case["asserted_teacher"]
+    assert list(identity.imported.not_known) == case["unknown"]
+    assert (identity.tokenizer is not None) == case["tokenizer"]
+
+
+@pytest.mark.parametrize("case", VECTORS["identities"]["refused"], ids=lambda case: case["why"])
+def test_identities_that_contradict_themselves_are_refused(case: dict[str, Any]) -> None:
+    with pytest.raises(FormatError):
+        Identity.parse(b64decode(case["bytes"]))
 
 
 @pytest.mark.parametrize("case", VECTORS["stamps"]["refused"], ids=lambda case: case["why"])
