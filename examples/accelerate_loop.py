@@ -16,7 +16,8 @@ from lopd_store.identity.model import fingerprint
 from lopd_store.signals import open_signal
 from lopd_store.stamping import read_stamp, write_opd_stamp
 from lopd_store.verify.consistency import check_chain
-from lopd_train.collator import OpdLoss, SignalDataset, collate_padded
+from lopd_train.collator import OpdLoss, collate_padded
+from lopd_train.datasets import SignalDataset
 from lopd_train.models import TOKENIZER_FILES
 from lopd_train.rows import Rows
 

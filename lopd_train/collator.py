@@ -1,4 +1,4 @@
-"""Pieces for other people's trainers: a dataset, a collator, and the loss that goes with them.
+"""Pieces for other people's trainers: a collator, and the loss that goes with it.
 
     dataset = SignalDataset(Rows.read(open_signal("math/signal", root=store)))
     Trainer(..., train_dataset=dataset, data_collator=collate_padded,
@@ -13,51 +13,16 @@ one for Accelerate.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from lopd_store.errors import UsageError
+from lopd_train.datasets import IGNORED, LOGPROBS, Example
 from lopd_train.losses import LossOptions, opd_loss, reduction_weights
-from lopd_train.rows import Rows
 
-Example: TypeAlias = dict[str, npt.NDArray[Any]]
 Labels: TypeAlias = tuple[torch.Tensor, ...]
-
-IGNORED: Final = -100  # the label that losses of Hugging Face leave out
-_LOGPROBS: Final = ("teacher_logprobs", "rollout_logprobs")
-
-
-class SignalDataset:
-    """Rows one by one, as a map-style dataset; all columns have prompt and response in a line.
-
-    `input_ids`; `labels`, the id where it is trained, else -100; and, where the rows have them,
-    `teacher_logprobs` and `rollout_logprobs`, 0.0 in the prompt. All of them say something about
-    the token they stand beside: what predicts it is one position before.
-    """
-
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, row: int) -> Example:
-        rows = self._rows
-        prompt = rows.prompt_ids[slice(*rows.prompt_offsets[row : row + 2])]
-        said = slice(*rows.response_offsets[row : row + 2])
-        ids = np.concatenate([prompt, rows.response_ids[said]]).astype(np.int64)
-        trained = np.concatenate([np.zeros(len(prompt), np.bool_), rows.trained[said]])
-        example = {"input_ids": ids, "labels": np.where(trained, ids, IGNORED)}
-        for name in _LOGPROBS:
-            if (column := getattr(rows, name)) is not None:
-                values = np.zeros(len(ids), np.float32)
-                values[len(prompt) :] = column[said]
-                example[name] = values
-        return example
 
 
 def collate_padded(examples: Sequence[Example]) -> dict[str, Any]:
@@ -71,7 +36,7 @@ def collate_padded(examples: Sequence[Example]) -> dict[str, Any]:
     columns = {name: [torch.from_numpy(one[name]) for one in examples] for name in examples[0]}
     mask = [torch.ones_like(ids) for ids in columns["input_ids"]]
     labels = [_padded(columns["labels"], IGNORED)]
-    labels += [_padded(columns[name], 0) for name in _LOGPROBS if name in columns]
+    labels += [_padded(columns[name], 0) for name in LOGPROBS if name in columns]
     return {
         "input_ids": _padded(columns["input_ids"], 0),
         "attention_mask": _padded(mask, 0),
@@ -146,8 +111,8 @@ def _columns(labels: Labels) -> dict[str, torch.Tensor]:
     """The labels by name, once they are what `collate_padded` made."""
     if isinstance(labels, torch.Tensor):
         raise UsageError("expected a batch of a signal, found labels without teacher_logprobs")
-    columns = dict(zip(("labels", *_LOGPROBS), labels, strict=False))
-    for name in _LOGPROBS:
+    columns = dict(zip(("labels", *LOGPROBS), labels, strict=False))
+    for name in LOGPROBS:
         if name in columns and columns[name].dtype != torch.float32:
             raise UsageError(
                 f"expected {name} in float32, found {columns[name].dtype}: the trainer has cast"

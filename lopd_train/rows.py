@@ -9,9 +9,11 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from lopd_store.errors import FormatError, StoreError, UsageError
 from lopd_store.loading.decoded_rows import DecodedRows
+from lopd_store.loading.sample_index import SampleIndex
 from lopd_store.rows import flat
 from lopd_store.shard_sets import ShardSet
 
@@ -37,6 +39,7 @@ class Rows:
         rollout_logprobs: float32 per response id; None unless every shard has them.
         left_out: rows of the signal that are not here because loss_mask is false throughout.
         too_long: rows that are not here because they are longer than the `max_length` asked for.
+        sample_ids: the rows' names, string [R]; None for rows that were made by hand.
     """
 
     prompt_offsets: Ints
@@ -48,6 +51,7 @@ class Rows:
     rollout_logprobs: npt.NDArray[np.float32] | None = None
     left_out: int = 0
     too_long: int = 0
+    sample_ids: pa.ChunkedArray | None = None
 
     def __len__(self) -> int:
         return len(self.prompt_offsets) - 1
@@ -61,6 +65,16 @@ class Rows:
     def trained_lengths(self) -> Ints:
         """Trained response ids of each row, int64 [R], at least 1."""
         return _counts(self.trained, self.response_offsets)
+
+    def index(self, sample_id: str) -> int:
+        """The row of that name. Raises NotFoundError."""
+        return self._names.row(sample_id)
+
+    @cached_property
+    def _names(self) -> SampleIndex:
+        return SampleIndex(
+            pa.chunked_array([], pa.string()) if self.sample_ids is None else self.sample_ids
+        )
 
     @classmethod
     def read(cls, signal: ShardSet, *, max_length: int | None = None) -> "Rows":
@@ -114,6 +128,7 @@ def _all_rows(decoded: DecodedRows) -> Rows:
         trained=np.ones(len(responses.values), np.bool_) if mask is None else mask,
         teacher_logprobs=values("teacher_logprobs"),
         rollout_logprobs=values("rollout_logprobs"),
+        sample_ids=decoded.column("sample_id"),
     )
 
 
@@ -137,6 +152,7 @@ def _only(rows: Rows, keep: npt.NDArray[np.bool_], *, left_out: int, too_long: i
         rollout_logprobs=None if rollout is None else responses(rollout),
         left_out=left_out,
         too_long=too_long,
+        sample_ids=None if rows.sample_ids is None else rows.sample_ids.filter(pa.array(keep)),
     )
 
 

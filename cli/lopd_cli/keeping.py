@@ -1,5 +1,6 @@
 """Commands that keep a store in order: tag, rm, gc."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from lopd_store.digest import Digest
 from lopd_store.errors import UsageError
 from lopd_store.inspect import kind_of
 from lopd_store.store import Store
-from lopd_store.store.gc import DAY
+from lopd_store.store.gc import DAY, DECODED_SECONDS
 
 
 @click.command()
@@ -63,17 +64,27 @@ def rm(ref: str, root: Path) -> None:
     show_default=True,
     help="Hours; younger blobs stay.",
 )
+@click.option(
+    "--decoded",
+    is_flag=True,
+    help="All decoded rows too, not only those unused for 30 days; loading makes them anew.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @store_option
 @as_json
 def gc(
     grace: float,
     root: Path,
+    decoded: bool,  # noqa: FBT001 - a flag
     dry_run: bool,  # noqa: FBT001 - a flag
     json_wanted: bool,  # noqa: FBT001 - a flag
 ) -> None:
     """Remove blobs that no ref, no evidence and no build needs."""
-    report = open_store(root).gc(grace_seconds=grace * 3600, dry_run=dry_run)
+    report = open_store(root).gc(
+        grace_seconds=grace * 3600,
+        decoded_seconds=-math.inf if decoded else DECODED_SECONDS,
+        dry_run=dry_run,
+    )
     if json_wanted:
         listed = {
             "removed": list(map(str, report.removed)),
@@ -83,7 +94,8 @@ def gc(
         return
     verb = "would remove" if report.dry_run else "removed"
     click.echo(
-        f"{verb} {len(report.removed):,} blobs ({size_text(report.removed_bytes)}) and"
-        f" {report.temporary:,} temporary files ({size_text(report.temporary_bytes)});"
+        f"{verb} {len(report.removed):,} blobs ({size_text(report.removed_bytes)}),"
+        f" {report.temporary:,} temporary files ({size_text(report.temporary_bytes)}) and the"
+        f" decoded rows of {report.decoded:,} artifacts ({size_text(report.decoded_bytes)});"
         f" {report.kept:,} blobs stay, {report.young:,} of them for their age"
     )

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lopd_store.digest import Digest, tagged
 from lopd_store.errors import UsageError
 from lopd_store.loading.decoded import open_columns
 from lopd_store.loading.sample_index import SampleIndex
@@ -16,6 +17,7 @@ from lopd_store.rows.columns import TYPES
 from lopd_store.shard_sets import ShardSet
 
 Ints: TypeAlias = npt.NDArray[np.int64]
+_TAG: Final = "lopd.rows.v1"
 
 
 class DecodedRows:
@@ -25,8 +27,13 @@ class DecodedRows:
     likes, and are read-only. Safe to share between threads and forked processes.
     """
 
-    def __init__(self, columns: Mapping[str, pa.Table]) -> None:
-        """Use `open`."""
+    def __init__(self, columns: Mapping[str, pa.Table], *, name: Digest) -> None:
+        """Use `open`.
+
+        Attributes:
+            name: a digest of whose rows these are, which of them, and of the columns.
+        """
+        self.name = name
         self._columns = dict(columns)
         self._lists: dict[str, flat.Lists] = {}
         self._count = next(iter(columns.values())).num_rows if columns else 0
@@ -47,7 +54,16 @@ class DecodedRows:
         """
         if columns is not None and not columns:
             raise UsageError("expected at least one column, found none")
-        return cls(open_columns(shards, columns))
+        found = open_columns(shards, columns)
+        parts = [*map(str, shards.shard_digests()), *found]
+        return cls(found, name=tagged(_TAG, *(part.encode() for part in parts)))
+
+    def only(self, chosen: Ints) -> Self:
+        """These rows, in this order: int64 row numbers. They are copied."""
+        tables = {
+            name: table.take(chosen).combine_chunks() for name, table in self._columns.items()
+        }
+        return type(self)(tables, name=tagged(_TAG, self.name.hex.encode(), chosen.tobytes()))
 
     def __len__(self) -> int:
         return self._count

@@ -22,7 +22,7 @@ from lopd_store.documents.media import OCI_LAYOUT_VERSION
 from lopd_store.errors import FormatError, NotFoundError, Problem, UsageError
 from lopd_store.store import durable, fsck, index, regular
 from lopd_store.store.blobs import Blobs
-from lopd_store.store.gc import DAY, Collector, GcReport
+from lopd_store.store.gc import DAY, DECODED_SECONDS, Collector, GcReport
 from lopd_store.store.locks import exclusive
 from lopd_store.store.log import Log
 from lopd_store.store.refs import Refs
@@ -109,11 +109,18 @@ class Store:
         """The evidence attached to an artifact; see `Refs.evidence`."""
         return self.refs.evidence(subject, artifact_type)
 
-    def gc(self, *, grace_seconds: float = DAY, dry_run: bool = False) -> GcReport:
-        """Remove the blobs that nothing refers to, and what crashes left in `.lopd/tmp`.
+    def gc(
+        self,
+        *,
+        grace_seconds: float = DAY,
+        decoded_seconds: float = DECODED_SECONDS,
+        dry_run: bool = False,
+    ) -> GcReport:
+        """Remove what nothing refers to, what crashes left, and decoded rows out of use.
 
         Args:
             grace_seconds: what changed since then stays: somebody may be about to name it.
+            decoded_seconds: decoded rows that were opened since then stay.
             dry_run: only say what would go; works on a read-only store too.
 
         Raises:
@@ -125,7 +132,9 @@ class Store:
             blobs=self.blobs,
             builds=self.builds,
             tmp=self.tmp,
+            decoded=self.decoded,
             grace_seconds=grace_seconds,
+            decoded_seconds=decoded_seconds,
         )
         with nullcontext() if dry_run else exclusive(self.lock):
             return collector.run(dry_run=dry_run)

@@ -21,6 +21,7 @@ from lopd_store.store.blobs import Blobs
 from lopd_store.store.refs import Refs
 
 DAY: Final = 24 * 60 * 60  # seconds: longer than a writer needs between its blobs and its ref
+DECODED_SECONDS: Final = 30 * DAY  # decoded rows that nobody has opened for so long go
 _LONGEST_HOLDS: Final = 64 << 20
 
 
@@ -36,6 +37,8 @@ class GcReport:
         evidence: manifests taken out of the index because their subject goes, sorted.
         temporary: how many files and folders in `.lopd/tmp` that crashes had left.
         temporary_bytes: their size.
+        decoded: how many artifacts' decoded rows, which loading makes anew.
+        decoded_bytes: their size.
         dry_run: whether all of it is still there.
     """
 
@@ -46,6 +49,8 @@ class GcReport:
     evidence: tuple[Digest, ...]
     temporary: int
     temporary_bytes: int
+    decoded: int
+    decoded_bytes: int
     dry_run: bool
 
 
@@ -53,14 +58,24 @@ class Collector:
     """One run of gc. The caller holds the index lock, unless it is a dry run."""
 
     def __init__(
-        self, *, refs: Refs, blobs: Blobs, builds: Path, tmp: Path, grace_seconds: float
+        self,
+        *,
+        refs: Refs,
+        blobs: Blobs,
+        builds: Path,
+        tmp: Path,
+        decoded: Path,
+        grace_seconds: float,
+        decoded_seconds: float,
     ) -> None:
-        """See Store for the parts; what changed in the last `grace_seconds` is young."""
+        """See Store for the parts and `Store.gc` for the times."""
         self._refs = refs
         self._blobs = blobs
         self._builds = builds
         self._tmp = tmp
+        self._decoded = decoded
         self._cut = time.time() - grace_seconds
+        self._decoded_cut = time.time() - decoded_seconds
         self._sizes: dict[Digest, int] = {}
         self._young: set[Digest] = set()
         self._live: set[Digest] = set()
@@ -80,6 +95,7 @@ class Collector:
         evidence = self._mark_all(document)
         doomed = self._sizes.keys() - self._live
         leftovers = dict(_leftovers(self._tmp, before=self._cut))
+        decoded = dict(_leftovers(self._decoded, before=self._decoded_cut))
         report = GcReport(
             removed=tuple(sorted(doomed)),
             removed_bytes=sum(self._sizes[digest] for digest in doomed),
@@ -88,10 +104,12 @@ class Collector:
             evidence=tuple(sorted(evidence)),
             temporary=len(leftovers),
             temporary_bytes=sum(leftovers.values()),
+            decoded=len(decoded),
+            decoded_bytes=sum(decoded.values()),
             dry_run=dry_run,
         )
         if not dry_run:
-            _remove_leftovers(leftovers)
+            _remove_leftovers([*leftovers, *decoded])
             self._sweep(document, doomed, evidence)
         return report
 
@@ -200,12 +218,12 @@ def _held(builds: Path) -> Iterator[Digest]:
             raise IntegrityError(f"nothing removed: {path} cannot be read: {error}") from error
 
 
-def _leftovers(tmp: Path, *, before: float) -> Iterator[tuple[Path, int]]:
-    """What stands in `tmp` and has not changed since `before` (a time), with its size in bytes."""
-    for path in tmp.iterdir() if tmp.is_dir() else ():
+def _leftovers(folder: Path, *, before: float) -> Iterator[tuple[Path, int]]:
+    """What stands in a folder and has not changed since `before` (a time), with its bytes."""
+    for path in folder.iterdir() if folder.is_dir() else ():
         parts = [path]
-        for folder, folders, files in os.walk(path) if not path.is_symlink() else ():
-            parts += [Path(folder, name) for name in (*folders, *files)]
+        for place, folders, files in os.walk(path) if not path.is_symlink() else ():
+            parts += [Path(place, name) for name in (*folders, *files)]
         try:
             found = [os.lstat(part) for part in parts]
         except FileNotFoundError:

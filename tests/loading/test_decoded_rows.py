@@ -230,3 +230,28 @@ def test_a_missing_shard_is_an_error_even_when_its_rows_are_decoded(small: Made)
     small.store.blobs.path(last.digest).unlink()
     with pytest.raises(NotFoundError, match=last.digest.hex):
         DecodedRows.open(shards)
+
+
+def test_gc_takes_decoded_rows_that_nobody_opened_for_long(small: Made) -> None:
+    DecodedRows.open(shards_of(small.store))
+    kept = sum(file.stat().st_size for file in files_of(small.store))
+    young = small.store.gc()
+    assert (young.decoded, young.decoded_bytes) == (0, 0)
+    report = small.store.gc(decoded_seconds=-60, dry_run=True)
+    assert report.decoded == 1
+    assert report.decoded_bytes >= kept
+    assert files_of(small.store)
+    open_still = DecodedRows.open(shards_of(small.store))
+    assert small.store.gc(decoded_seconds=-60).decoded == 1
+    assert not list(small.store.decoded.iterdir())
+    assert open_still[19]["response_ids"].sum() > 0  # mapped files outlive their names
+    assert len(DecodedRows.open(shards_of(small.store))) == 20
+
+
+def test_opening_decoded_rows_keeps_them_young(small: Made) -> None:
+    DecodedRows.open(shards_of(small.store))
+    (folder,) = small.store.decoded.iterdir()
+    month_ago = time.time() - 31 * 24 * 3600
+    os.utime(folder, (month_ago, month_ago))
+    DecodedRows.open(shards_of(small.store))
+    assert time.time() - folder.stat().st_mtime < 60

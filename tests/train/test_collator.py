@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from lopd_store.errors import UsageError
 from lopd_train.collate import collate
-from lopd_train.collator import OpdLoss, SignalDataset, collate_padded
+from lopd_train.collator import OpdLoss, collate_padded
+from lopd_train.datasets import SignalDataset
 from lopd_train.losses import LossOptions, Reduction, opd_loss, reduction_weights, sft_loss
 from lopd_train.rows import Rows
 from tests.models import save_model
