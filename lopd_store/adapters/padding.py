@@ -1,6 +1,7 @@
 """Chosen rows of flat columns, and the rectangles that trainers make of them."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -55,4 +56,5 @@ def padded(
 
 def pieces(lists: flat.Lists, dtype: npt.DTypeLike) -> list[npt.NDArray[Any]]:
     """The rows as arrays of their own."""
-    return np.split(lists.values.astype(dtype), lists.offsets[1:-1])
+    values = lists.values.astype(dtype)
+    return [values[first:last] for first, last in pairwise(lists.offsets.tolist())]

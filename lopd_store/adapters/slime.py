@@ -82,7 +82,7 @@ def collate(rows: DecodedRows, chosen: Chosen) -> dict[str, list[Any]]:
         "loss_masks": masks,
         "rollout_mask_sums": [int(mask.sum()) for mask in masks],
     }
-    for name, key in _LOGPROBS.items():
-        if name in rows.columns:
-            found[key] = pieces(taken(rows, name, chosen), np.float32)
+    if "rollout_logprobs" in rows.columns:
+        found["rollout_log_probs"] = pieces(taken(rows, "rollout_logprobs", chosen), np.float32)
+    found["teacher_log_probs"] = pieces(taken(rows, "teacher_logprobs", chosen), np.float32)
     return found
