@@ -45,6 +45,15 @@ class Scored:
     known: Mask | None = None
     stored: bool
 
+    def positions(self) -> list[float | None]:
+        """A log-prob for each id of the sequence, None where none is known."""
+        found: list[float | None] = [None] * self.prompt_length
+        found += self.logprobs.tolist()
+        if self.known is not None:
+            for place in np.flatnonzero(~self.known).tolist():
+                found[self.prompt_length + place] = None
+        return found
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:

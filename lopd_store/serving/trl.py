@@ -1,0 +1,190 @@
+"""`POST /get_sequence_logprobs/`, as `trl vllm-serve` has it: JSON lists, or arrays in base64.
+
+What a stored answer says: the log-prob of each response token. In the arrays, what is not stored is
+-inf, which is how TRL spells a number that is not there, and an unknown token has id -1, which no
+tensor can be indexed with.
+"""
+
+import base64
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from lopd_store.serving import reading
+from lopd_store.serving.answers import Asked, Scored
+from lopd_store.serving.answers import Sequence as Ids
+from lopd_store.serving.protocol import ForLiveModels, Question
+from lopd_store.serving.reading import Fields
+from lopd_store.serving.refusal import Refusal, malformed
+from lopd_store.serving.served import Served
+
+PATH: Final = "/get_sequence_logprobs/"
+
+_TOP_BY_DEFAULT: Final = 100  # of top_logprobs, in TRL
+_NO_TOKEN: Final = -1
+_MOST_PLACES: Final = 1 << 26  # of the arrays, which are as wide as the longest response
+
+_Row = tuple[list[int], list[float | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceLogprobs:
+    """A `Question`.
+
+    Attributes:
+        asked: see `Question`; sequences that are all prompt are not among those asked for.
+        sequences: all of them.
+        top: how many likely tokens a position has in the arrays, 0 or 1.
+        binary: arrays in base64 are wanted, not lists.
+    """
+
+    asked: Asked
+    sequences: tuple[Ids, ...]
+    top: int
+    binary: bool
+
+    def reply(self, found: Sequence[Scored]) -> Iterator[str]:
+        """See `Question`."""
+        there = iter(found)
+        rows = [_row(one, next(there)) if _response(one) else ([], []) for one in self.sequences]
+        if self.binary:
+            yield json.dumps(_arrays(rows, top=self.top))
+        else:
+            yield from _lists(rows)
+
+
+def read(body: bytes, served: Served, query: str = "") -> Question:  # noqa: ARG001 - no options
+    """See `Dialect`."""
+    fields = reading.read_object(body)
+    binary = (reading.text(fields, "response_format") or "json") == "binary"
+    top = reading.whole(fields, "top_logprobs", default=_TOP_BY_DEFAULT, least=0)
+    _check_temperature(fields)
+    sequences = _sequences(fields, served)
+    if generates := _generates(top, binary=binary):
+        return ForLiveModels(asked=_asked(body, generates=generates))
+    return SequenceLogprobs(
+        asked=_asked(body, *filter(_response, sequences)),
+        sequences=tuple(sequences),
+        top=top,
+        binary=binary,
+    )
+
+
+def refuse(refusal: Refusal) -> str:
+    """See `Dialect`."""
+    detail: dict[str, Any] = {"detail": refusal.message}
+    if refusal.longest_prefix is not None:
+        detail |= {"sequence": refusal.sequence, "longest_prefix": refusal.longest_prefix}
+    return json.dumps(detail)
+
+
+def _asked(body: bytes, *sequences: Ids, generates: str | None = None) -> Asked:
+    return Asked(protocol="trl", path=PATH, body=body, sequences=sequences, generates=generates)
+
+
+def _response(sequence: Ids) -> int:
+    """How many ids follow the prompt."""
+    return len(sequence.ids) - (sequence.prompt_length or 0)
+
+
+def _row(sequence: Ids, scored: Scored) -> _Row:
+    """What follows the prompt: the ids, and their log-probs where they are known."""
+    start = sequence.prompt_length
+    return sequence.ids[start:].tolist(), scored.positions()[start:]
+
+
+def _generates(top: int, *, binary: bool) -> str | None:
+    """Why it takes a live model: arrays of likely tokens would all be empty, and look like some."""
+    most = 1 if binary else 0
+    if top <= most:
+        return None
+    return (
+        f"it asks for the {top} likeliest tokens of each position: expected top_logprobs"
+        f" {'0 or 1' if binary else '0, or the binary format'}"
+    )
+
+
+def _sequences(fields: Fields, served: Served) -> list[Ids]:
+    given = reading.listed(fields.get("sequences"), name="sequences")
+    lengths = reading.listed(fields.get("prompt_lengths"), name="prompt_lengths")
+    if len(given) != len(lengths):
+        raise malformed(
+            f"prompt_lengths: expected one for each of {len(given)} sequences,"
+            f" found {len(lengths)}",
+            param="prompt_lengths",
+        )
+    pairs = zip(given, lengths, strict=True)
+    found = [_sequence(ids, length, served.vocab_size) for ids, length in pairs]
+    if len(found) * max(map(_response, found), default=0) > _MOST_PLACES:
+        raise malformed(
+            f"sequences: expected at most {_MOST_PLACES} places in an array as wide as the longest"
+            " response, found more: send long ones apart",
+            param="sequences",
+        )
+    return found
+
+
+def _sequence(given: Any, length: Any, vocab_size: int) -> Ids:
+    ids = reading.ids_of(given, name="sequences", vocab_size=vocab_size)
+    if type(length) is not int or not 0 <= length <= len(ids):
+        raise malformed(
+            f"prompt_lengths: expected integers from 0 to the length of the sequence, {len(ids)}",
+            param="prompt_lengths",
+        )
+    return Ids(ids=ids, prompt_length=length)
+
+
+def _check_temperature(fields: Fields) -> None:
+    """Log-probs of a prompt are those at temperature 1, whatever is asked: vLLM's are, too."""
+    found = fields.get("temperature")
+    if found is None:
+        return
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or not _positive(found):
+        raise malformed("temperature: expected a positive number", param="temperature")
+
+
+def _positive(value: float) -> bool:
+    return value >= 0 and (isinstance(value, int) or math.isfinite(value))
+
+
+def _lists(rows: Sequence[_Row]) -> Iterator[str]:
+    """Each position's log-probs and ids in lists: one, or none where none is stored."""
+    yield '{"logprobs": ['
+    for index, (_, known) in enumerate(rows):
+        values = [[] if value is None else [value] for value in known]
+        yield (", " if index else "") + json.dumps(values)
+    yield '], "logprob_token_ids": ['
+    for index, (ids, known) in enumerate(rows):
+        pairs = zip(ids, known, strict=True)
+        tokens = [[] if value is None else [token] for token, value in pairs]
+        yield (", " if index else "") + json.dumps(tokens)
+    yield "]}"
+
+
+def _arrays(rows: Sequence[_Row], *, top: int) -> dict[str, Any]:
+    lengths = [len(ids) for ids, _ in rows]
+    shape = (len(rows), max(lengths, default=0))
+    logprobs = np.full(shape, -np.inf, np.float32)
+    tokens = np.zeros(shape, np.int32)
+    for index, (ids, known) in enumerate(rows):
+        tokens[index, : len(ids)] = ids
+        logprobs[index, : len(ids)] = [-np.inf if value is None else value for value in known]
+    likely = (*shape, top)
+    return {
+        "logprobs_b64": _base64(np.full(likely, -np.inf, np.float32)),
+        "token_ids_b64": _base64(np.full(likely, _NO_TOKEN, np.int32)),
+        "actual_logprobs_b64": _base64(logprobs),
+        "actual_token_ids_b64": _base64(tokens),
+        "shape": list(likely),
+        "completion_lengths": lengths,
+    }
+
+
+def _base64(array: npt.NDArray[Any]) -> str:
+    """The array's bytes, little-endian, row after row."""
+    return base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode()
