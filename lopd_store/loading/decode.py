@@ -72,11 +72,12 @@ def decode(shards: ShardSet, types: Mapping[str, pa.DataType], targets: Mapping[
         columns = {
             name: spool.column(name, types[name], path, files) for name, path in targets.items()
         }
-        for arrays in ahead(pool, read, _groups(shards), most=threads + 1):
+        for arrays in ahead(pool, read, _groups(shards), most=threads):
             for name, array in arrays.items():
                 columns[name].append(array)
         for column in columns.values():
             column.finish()
+    pa.default_memory_pool().release_unused()  # what decoding took is not needed for reading
 
 
 def _groups(shards: ShardSet) -> Iterator[_Group]:

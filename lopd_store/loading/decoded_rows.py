@@ -10,14 +10,16 @@ import pyarrow as pa
 
 from lopd_store.digest import Digest, tagged
 from lopd_store.errors import UsageError
+from lopd_store.loading.decode import MASK
 from lopd_store.loading.decoded import open_columns
 from lopd_store.loading.sample_index import SampleIndex
 from lopd_store.rows import flat
-from lopd_store.rows.columns import TYPES
+from lopd_store.rows.columns import LOGPROB_COLUMNS, TYPES
 from lopd_store.shard_sets import ShardSet
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 _TAG: Final = "lopd.rows.v1"
+_PER_RESPONSE_ID: Final = (*LOGPROB_COLUMNS, MASK)
 
 
 class DecodedRows:
@@ -83,10 +85,30 @@ class DecodedRows:
             self._lists[name] = self._flat(name)
         return self._lists[name]
 
+    def padded(self, names: Sequence[str], chosen: Ints) -> dict[str, npt.NDArray[Any]]:
+        """The lists of chosen rows, [B, T] for each column: its longest row, the others then 0.
+
+        New arrays in the columns' dtypes; raises UsageError as `lists` does.
+        """
+        found: dict[str, npt.NDArray[Any]] = {}
+        bounds: dict[int, tuple[list[int], list[int], int]] = {}
+        for name in names:
+            values, offsets = self.lists(name).values, self.lists(name).offsets
+            if id(offsets) not in bounds:
+                starts, ends = offsets[chosen], offsets[chosen + 1]
+                longest = int((ends - starts).max(initial=0))
+                bounds[id(offsets)] = starts.tolist(), ends.tolist(), longest
+            first, last, longest = bounds[id(offsets)]
+            found[name] = made = np.zeros((len(chosen), longest), values.dtype)
+            # Slices of memory maps beat one gather of all items: a row is a run of pages.
+            for line, start, end in zip(made, first, last, strict=True):
+                line[: end - start] = values[start:end]
+        return found
+
     def column(self, name: str) -> pa.ChunkedArray:
         """A column as Arrow. Raises UsageError where it is not open."""
         found: pa.ChunkedArray = self._table(name).column(0)
-        return found.cast(TYPES[name]) if name == "loss_mask" else found
+        return found.cast(TYPES[name]) if name == MASK else found
 
     def table(self) -> pa.Table:
         """The open columns side by side."""
@@ -117,8 +139,10 @@ class DecodedRows:
             raise UsageError(f"expected a column of lists that the format names, found {name}")
         (array,) = self._table(name).column(0).chunks
         lists = flat.lists(array)
-        is_mask = TYPES[name].value_type == pa.bool_()
-        return flat.Lists(lists.values.view(np.bool_), lists.offsets) if is_mask else lists
+        values = lists.values.view(np.bool_) if name == MASK else lists.values
+        if name in _PER_RESPONSE_ID and "response_ids" in self._columns:
+            return flat.Lists(values, self.lists("response_ids").offsets)  # checked to be equal
+        return flat.Lists(values, lists.offsets)
 
     def _table(self, name: str) -> pa.Table:
         if name not in self._columns:

@@ -95,6 +95,21 @@ def test_arrays_are_views_of_the_file_and_read_only(made: Made) -> None:
     assert np.shares_memory(rows[3]["response_ids"], values)
 
 
+def test_padded_batches_are_the_rows_and_zeros(made: Made, masked: Made) -> None:
+    names = ("prompt_ids", "response_ids", "teacher_logprobs", "rollout_logprobs")
+    for store, more in ((made.store, ()), (masked.store, ("loss_mask",))):
+        rows, table = DecodedRows.open(shards_of(store)), rows_in(store, "signal")
+        chosen = np.array([7, 0, 7, 29, 3])
+        batch = rows.padded((*names, *more), chosen)
+        for name in (*names, *more):
+            expected = [table[name][int(row)].as_py() for row in chosen]
+            longest = max(map(len, expected))
+            lines = [row + [type(row[0])(0)] * (longest - len(row)) for row in expected]
+            assert equal(batch[name], lines)
+            assert batch[name].dtype == rows.lists(name).values.dtype
+    assert rows.padded(names, np.empty(0, np.int64))["prompt_ids"].shape == (0, 0)
+
+
 def test_every_row_is_found_by_its_name(made: Made) -> None:
     rows = DecodedRows.open(shards_of(made.store))
     names = rows.column("sample_id").to_pylist()
@@ -102,6 +117,24 @@ def test_every_row_is_found_by_its_name(made: Made) -> None:
     for strange in ("", "zz", "0" * 32, names[0] + ".7", "\0" * 99, "é" * 32):
         with pytest.raises(NotFoundError, match="expected a sample_id"):
             rows.index(strange)
+
+
+def test_some_rows_are_rows_of_their_own(masked: Made) -> None:
+    rows = DecodedRows.open(shards_of(masked.store))
+    chosen = np.array([5, 2, 11])
+    some = rows.only(chosen)
+    assert [some[place]["sample_id"] for place in range(3)] == [
+        rows[int(row)]["sample_id"] for row in chosen
+    ]
+    batch, expected = (
+        some.padded(some.columns[2:6], np.arange(3)),
+        rows.padded(some.columns[2:6], chosen),
+    )
+    for name, found in expected.items():
+        np.testing.assert_array_equal(batch[name], found)
+    assert some.index(rows[11]["sample_id"]) == 2
+    assert some.name != rows.name
+    assert len(rows.only(np.empty(0, np.int64))) == 0
 
 
 def test_a_second_open_decodes_nothing(small: Made, monkeypatch: pytest.MonkeyPatch) -> None:
