@@ -42,11 +42,14 @@ def _entry(store: Store, name: str, digest: Digest) -> dict[str, Any]:
 
 
 def _short_name(identity: Identity, role: str) -> str | None:
-    model = identity.models.get(role)
+    """A model in a few words; a question mark stands after what is only asserted."""
+    known = identity.models.get(role)
+    model = known or identity.claimed(role)
     if model is None:
-        return None
+        imported = identity.imported
+        return "unknown" if imported and role in imported.not_known else None
     source = f"{model.source.repo}@{model.source.commit[:12]} " if model.source else ""
-    return f"{source}{model.weights_digest.short}"
+    return f"{source}{model.weights_digest.short}{'' if known else '?'}"
 
 
 def show(store: Store, name: str) -> dict[str, Any]:

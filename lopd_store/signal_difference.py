@@ -27,7 +27,8 @@ class SignalDifference:
     Attributes:
         teacher_a: who scored A: name and revision if known, digests; one each when several did.
         teacher_b: who scored B.
-        same_teacher: whether every teacher of A is every teacher of B.
+        same_teacher: whether every teacher of A is every teacher of B; None where one of them is
+            unknown or only asserted.
         samples: samples in both, with a token that both train.
         tokens: such tokens.
         differing: tokens with Δ other than 0.
@@ -41,7 +42,7 @@ class SignalDifference:
 
     teacher_a: tuple[str, ...]
     teacher_b: tuple[str, ...]
-    same_teacher: bool
+    same_teacher: bool | None
     samples: int
     tokens: int
     differing: int
@@ -90,9 +91,7 @@ def compare_signals(store: Store, left: str, right: str) -> SignalDifference:
     return SignalDifference(
         teacher_a=tuple(scored_a),
         teacher_b=tuple(scored_b),
-        same_teacher=not any(
-            same_teacher(one, other) for one in scored_a.values() for other in scored_b.values()
-        ),
+        same_teacher=_same([*scored_a.values()], [*scored_b.values()]),
         **measures,
     )
 
@@ -107,10 +106,25 @@ def _checked(name: str, artifact: Artifact) -> Rows:
     return rows
 
 
-def _teachers(artifact: Artifact) -> dict[str, ModelIdentity]:
-    """The teachers by what tells them apart. What a publisher asserts does not count."""
-    teachers = [identity.teacher for identity in artifact.identities if identity.teacher]
-    return {", ".join(facts(each)): replace(each, asserted_same_as=None) for each in teachers}
+def _teachers(artifact: Artifact) -> dict[str, ModelIdentity | None]:
+    """The teachers by what tells them apart. What a publisher or an importer asserts is no one."""
+    found: dict[str, ModelIdentity | None] = {}
+    for identity in artifact.identities:
+        known, said = identity.teacher, identity.claimed("teacher")
+        if known is not None:
+            found[", ".join(facts(known))] = replace(known, asserted_same_as=None)
+        elif said is not None:
+            found[f"asserted, not proved: {', '.join(facts(said))}"] = None
+        else:
+            found["unknown"] = None
+    return found
+
+
+def _same(a: Sequence[ModelIdentity | None], b: Sequence[ModelIdentity | None]) -> bool | None:
+    known_a, known_b = ([each for each in side if each is not None] for side in (a, b))
+    if len(known_a) < len(a) or len(known_b) < len(b):
+        return None
+    return not any(same_teacher(one, other) for one in known_a for other in known_b)
 
 
 _MEASURES: Final = (

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from lopd_cli.claims import claim_text, model_text, tokenizer_text
 from lopd_cli.errors import suggesting
 from lopd_cli.options import open_store, store_option
 from lopd_cli.output import as_json, echo, echo_lines, line, print_json, print_table, size_text
@@ -73,19 +74,21 @@ def _facts(found: Mapping[str, Any], noises: Sequence[Noise]) -> Iterator[tuple[
     for count in ("rows", "tokens", "prompt_tokens", "duplicates"):
         yield count.replace("_", " "), f"{found[count]:,}"
     yield "skipped", ", ".join(f"{n:,} {reason}" for reason, n in found["skipped"].items()) or "0"
-    yield "teacher", _model(found["teacher"])
-    yield "policy", _model(found["policy"])
+    yield "teacher", model_text(found["teacher"]) or claim_text("teacher", found["imported"])
+    yield "policy", model_text(found["policy"]) or claim_text("policy", found["imported"])
     yield "sft teacher", found["sft_teacher"] or ""
     for name, scoring in found["scorings"].items():
         yield f"{name} engine", _engine(scoring)
+    yield "engine", claim_text("scoring", found["imported"])
     yield (
         "sampling",
         ", ".join(f"{key} {value}" for key, value in (found["sampling"] or {}).items()),
     )
     exact = found["precision"] == "exact"
     yield "precision", "exact" if exact else f"within {found['precision']} nats"
-    yield "tokenizer", _short(found["tokenizer"]["core_digest"])
+    yield "tokenizer", tokenizer_text(found["tokenizer"], found["imported"])
     yield "imported", _imported(found["imported"])
+    yield "unknown", ", ".join((found["imported"] or {}).get("unknown", ()))
     yield "lineage", ", ".join(f"{x['kind']} {_short(x['digest'])}" for x in found["lineage"])
     for noise in noises:
         yield (
@@ -98,15 +101,6 @@ def _facts(found: Mapping[str, Any], noises: Sequence[Noise]) -> Iterator[tuple[
 
 def _short(digest: str) -> str:
     return Digest(digest).short
-
-
-def _model(model: Mapping[str, Any] | None) -> str:
-    if model is None:
-        return ""
-    source = model.get("source")
-    named = f"{source['repo']}@{source['commit'][:12]}, " if source else ""
-    adapter = f", adapter {_short(model['adapter']['digest'])}" if "adapter" in model else ""
-    return f"{named}weights {_short(model['weights_digest'])}{adapter}"
 
 
 def _engine(scoring: Mapping[str, Any]) -> str:
@@ -124,7 +118,8 @@ def _imported(imported: Mapping[str, Any] | None) -> str:
     if imported is None:
         return ""
     made = "retokenised: ids were made from text" if imported["retokenised"] else "ids of the file"
-    return f"file {_short(imported['digest'])}, {made}"
+    how = f", read as {imported['read_as']}" if "read_as" in imported else ""
+    return f"file {_short(imported['digest'])}{how}, {made}"
 
 
 @click.command()
@@ -200,7 +195,8 @@ def _print_difference(found: SignalDifference) -> None:
     for side, teachers in (("A", found.teacher_a), ("B", found.teacher_b)):
         for teacher in teachers:
             echo(f"teacher of {side}  {teacher}")
-    click.echo(f"teachers      {'the same' if found.same_teacher else 'ANOTHER'}")
+    same = {True: "the same", False: "ANOTHER", None: "not known to be the same"}
+    click.echo(f"teachers      {same[found.same_teacher]}")
     if not found.tokens:
         click.echo(_NOTHING_IN_COMMON)
         return

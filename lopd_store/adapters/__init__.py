@@ -8,7 +8,8 @@ A module may offer any of these; the functions share no state and no base class.
         Rows as the trainer's own loader wants them, a row group at a time, all of one schema.
     collate(rows: DecodedRows, chosen: Ints, ...) -> dict[str, Any]
         Chosen rows as the trainer's own batch, in NumPy arrays.
-    read(path: Path, ...) -> rows of such a file for `lopd-store import`
+    read(path: Path, renderer: Renderer | None) -> RowSource
+        Rows of such a file in our columns, for `lopd-store import`.
 
 docs/adapters.md says for each what its keys hold, and how to add one.
 """
@@ -17,11 +18,13 @@ from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 from typing import Final
 
-from lopd_store.adapters import slime, trl, verl
+from lopd_store.adapters import jsonl, lightning_opd, slime, trl, verl
 from lopd_store.errors import UsageError
 
 ADAPTERS: Final[Mapping[str, ModuleType]] = MappingProxyType(
     {
+        "jsonl": jsonl,
+        "lightning-opd": lightning_opd,
         "slime": slime,
         "trl": trl,
         "verl": verl,

@@ -76,6 +76,14 @@ class Source:
             if kept.num_rows:
                 yield kept.select(list(names))
 
+    def every(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """As `batches`, with the rows too that have nothing to learn from."""
+        for batch in self._checked([*required(self.signal.kind), *names]):
+            self.rows += batch.num_rows
+            self.tokens += _tokens(batch)
+            self.advance(_tokens(batch))
+            yield batch.select(list(names))
+
     def _checked(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         for shard in self.signal.open_shards():
             identity = Identity.parse(shard.identity_bytes, what=f"{shard.path} footer")
@@ -93,7 +101,7 @@ class Source:
                 )
                 if problems:
                     raise FormatError.of(problems, subject=self.signal.name)
-                yield batch if MASK in read else _all_trained(batch)
+                yield _all_trained(batch) if MASK in set(names) - set(read) else batch
                 first += batch.num_rows
 
 

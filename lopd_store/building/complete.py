@@ -1,4 +1,4 @@
-"""Columns that follow from the token ids: names of samples and prompts, finish reasons."""
+"""Columns that follow from others: names of samples and prompts, finish reasons, masked zeros."""
 
 from collections.abc import Collection
 
@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from lopd_store.rows import flat
-from lopd_store.rows.columns import ordered
+from lopd_store.rows.columns import LOGPROB_COLUMNS, ordered
 from lopd_store.rows.sample_id import prompt_ids_digests, sample_ids
 
 
@@ -24,13 +24,29 @@ def with_names(rows: pa.RecordBatch) -> pa.RecordBatch:
     return with_column(named, "prompt_id", prompt_ids_digests(prompts))
 
 
-def with_finish_reason(rows: pa.RecordBatch, *, eos: Collection[int]) -> pa.RecordBatch:
+def with_finish_reason(
+    rows: pa.RecordBatch, *, eos: Collection[int], otherwise: str = "length"
+) -> pa.RecordBatch:
     """`rows` with a finish reason where the source has none.
 
-    A response that ends in an end-of-sequence id stopped; any other was cut at a length.
+    A response that ends in an end-of-sequence id stopped; any other was cut at a length, or ended
+    for the reason `otherwise`.
     """
     if "finish_reason" in rows.schema.names:
         return rows
     responses = flat.lists(rows.column("response_ids"))
     stopped = np.isin(responses.values[responses.offsets[1:] - 1], list(eos))
-    return with_column(rows, "finish_reason", pa.array(np.where(stopped, "stop", "length")))
+    return with_column(rows, "finish_reason", pa.array(np.where(stopped, "stop", otherwise)))
+
+
+def with_zeros_where_masked(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Log-probs where loss_mask is false mean nothing, and are stored as 0.0."""
+    if "loss_mask" not in rows.schema.names:
+        return rows
+    kept = flat.lists(rows.column("loss_mask")).values
+    for name in LOGPROB_COLUMNS:
+        if name in rows.schema.names:
+            logprobs = rows.column(name)
+            values = np.where(kept, flat.lists(logprobs).values, np.float32(0.0))
+            rows = with_column(rows, name, flat.lists_of(pa.array(values), like=logprobs))
+    return rows

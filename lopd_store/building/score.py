@@ -8,7 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lopd_store.building.complete import with_column, with_finish_reason, with_names
+from lopd_store.building.complete import (
+    with_column,
+    with_finish_reason,
+    with_names,
+    with_zeros_where_masked,
+)
 from lopd_store.building.plan import Chunk
 from lopd_store.building.run import Prepared
 from lopd_store.building.triage import triage
@@ -16,7 +21,6 @@ from lopd_store.engines.protocol import Floats, Sequences
 from lopd_store.inputs.conform import conformed
 from lopd_store.rows import flat
 from lopd_store.rows.check import bad_rows
-from lopd_store.rows.columns import LOGPROB_COLUMNS
 
 Prepare = Prepared[Sequences, list[Floats]]
 
@@ -60,17 +64,4 @@ class ScoreChunk:
         values = np.concatenate(in_row_order) if answers else np.empty(0, np.float32)
         logprobs = flat.lists_of(pa.array(values), like=rows.column("response_ids"))
         scored = with_column(with_names(rows), "teacher_logprobs", logprobs)
-        return _masked(with_finish_reason(scored, eos=self.eos))
-
-
-def _masked(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Log-probs where loss_mask is false mean nothing, and are stored as 0.0."""
-    if "loss_mask" not in rows.schema.names:
-        return rows
-    kept = flat.lists(rows.column("loss_mask")).values
-    for name in LOGPROB_COLUMNS:
-        if name in rows.schema.names:
-            logprobs = rows.column(name)
-            values = np.where(kept, flat.lists(logprobs).values, np.float32(0.0))
-            rows = with_column(rows, name, flat.lists_of(pa.array(values), like=logprobs))
-    return rows
+        return with_zeros_where_masked(with_finish_reason(scored, eos=self.eos))

@@ -46,6 +46,18 @@ def locate(model: str) -> ModelFiles:
     return ModelFiles(folder=folder, files=files, hub=source_of(folder))
 
 
+def locate_without_weights(model: str) -> Path:
+    """The folder of a model's small files, its tokenizer among them; weights are not downloaded.
+
+    Raises as `locate` does.
+    """
+    folder = Path(model)
+    if model and _is_folder(folder):
+        return folder
+    _refuse_paths(model)
+    return hub.download(model, what="model", patterns=_SMALL_FILES, ignore=_ELSEWHERE)
+
+
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
@@ -54,14 +66,19 @@ def _is_folder(path: Path) -> bool:
 
 
 def _from_hub(model: str) -> Path:
-    if Path(model).is_absolute() or model.startswith((".", "~")):
-        raise NotFoundError(f"expected a model folder at {model}, found none")
-    if not hub.is_name(model):
-        raise UsageError(f"expected a model folder, org/name or org/name@revision, found {model!r}")
+    _refuse_paths(model)
     folder = _download(model, "*.safetensors")
     if not any(folder.glob("*.safetensors")):
         folder = _download(model, "*.bin")
     return folder
+
+
+def _refuse_paths(model: str) -> None:
+    """What is meant as a folder and is none, or what the Hub has no name for."""
+    if Path(model).is_absolute() or model.startswith((".", "~")):
+        raise NotFoundError(f"expected a model folder at {model}, found none")
+    if not hub.is_name(model):
+        raise UsageError(f"expected a model folder, org/name or org/name@revision, found {model!r}")
 
 
 def _download(model: str, weights: str) -> Path:

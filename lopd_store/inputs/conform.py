@@ -15,16 +15,17 @@ _RANGES: Final = {
 }
 
 
-def conformed(rows: pa.RecordBatch) -> pa.RecordBatch:
+def conformed(rows: pa.RecordBatch, *, kind: str = "rollouts") -> pa.RecordBatch:
     """Rows in the format's own types; the reader's problem column, if any, is carried along.
 
     A row with an integer that its column cannot hold becomes a null and a problem. Raises
-    FormatError when a whole column has the wrong type, or a name that the format keeps for itself.
+    FormatError when a whole column has the wrong type, or a name that the format keeps for itself
+    or for another kind.
     """
     rows = _without_misfits(rows)
     if PROBLEM not in rows.schema.names:
-        return columns.conform(rows, "rollouts")
-    bare = columns.conform(rows.drop_columns([PROBLEM]), "rollouts")
+        return columns.conform(rows, kind)
+    bare = columns.conform(rows.drop_columns([PROBLEM]), kind)
     return bare.append_column(PROBLEM, rows.column(PROBLEM))
 
 
@@ -47,10 +48,11 @@ def _without_misfits(rows: pa.RecordBatch) -> pa.RecordBatch:
         outside &= flat.valid(flat.items(column))
         if not outside.any():
             continue
+        items = np.flatnonzero(outside)
+        in_rows, firsts = np.unique(lists.rows_of(items), return_index=True)
         found = {
             int(row): f"{name}: expected {low} to {high}, found {lists.values[item]}"
-            for item in np.flatnonzero(outside)[::-1]
-            for row in lists.rows_of(np.array([item]))
+            for row, item in zip(in_rows, items[firsts], strict=True)
         }
         places = pa.array([None if i in found else i for i in range(len(rows))], pa.int64())
         rows = with_problems(rows.set_column(index, name, column.take(places)), found)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from lopd_store.errors import FormatError, NotFoundError
 from lopd_store.inputs.source import PROBLEM
+from lopd_store.rows.columns import TYPES, type_text
 
 JSONL_SUFFIXES: Final = (".jsonl", ".ndjson", ".json")
 LINES_A_BATCH: Final = 512
@@ -22,21 +23,19 @@ MAX_LINE_BYTES: Final = 256 << 20
 
 # What a JSON key means; every other key is a pass-through column typed by its first value.
 _KNOWN: Final = {
-    "prompt_ids": pa.list_(pa.int32()),
-    "response_ids": pa.list_(pa.int32()),
-    "rollout_logprobs": pa.list_(pa.float32()),
-    "loss_mask": pa.list_(pa.bool_()),
-    "finish_reason": pa.string(),
+    **TYPES,
     "prompt": pa.string(),
     "response": pa.string(),
     "messages": pa.string(),  # carried as JSON text; rendered by inputs.text
 }
 # JSON types of the items of list columns; a null inside is for the row checks to refuse.
-_ITEMS: Final[Mapping[str, frozenset[type]]] = {
-    "prompt_ids": frozenset({int, type(None)}),
-    "response_ids": frozenset({int, type(None)}),
-    "rollout_logprobs": frozenset({float, int, type(None)}),
-    "loss_mask": frozenset({bool, type(None)}),
+_NUMBERS: Final[Mapping[str, frozenset[type]]] = {
+    "list<int32>": frozenset({int, type(None)}),
+    "list<float32>": frozenset({float, int, type(None)}),
+    "list<bool>": frozenset({bool, type(None)}),
+}
+_ITEMS: Final = {
+    name: _NUMBERS[text] for name, kind in TYPES.items() if (text := type_text(kind)) in _NUMBERS
 }
 _UNFIT: Final = (pa.ArrowException, OverflowError, TypeError, ValueError)
 

@@ -23,6 +23,9 @@ class Renderer(Protocol):
     def messages(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         """The ids of a conversation up to where the assistant begins."""
 
+    def templated(self, text: str) -> list[int]:
+        """The ids of a prompt that a chat template has written out: nothing added."""
+
     def response(self, text: str) -> list[int]:
         """The ids of a response: nothing added, so its end-of-turn token is not there."""
 
@@ -65,11 +68,15 @@ class ModelRenderer:
             )
         except (ValueError, TypeError, KeyError, TemplateError) as error:
             raise FormatError(f"expected messages the chat template accepts: {error}") from error
-        return self.response(text)
+        return self.templated(text)
+
+    def templated(self, text: str) -> list[int]:
+        """See Renderer."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def response(self, text: str) -> list[int]:
         """See Renderer."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return self.templated(text)
 
 
 def with_prompt_ids(batch: pa.RecordBatch, renderer: Renderer | None) -> pa.RecordBatch:
@@ -86,7 +93,7 @@ def with_prompt_ids(batch: pa.RecordBatch, renderer: Renderer | None) -> pa.Reco
             f"expected a column prompt_ids, messages or prompt, found {_theirs(names)}"
         )
     render = _render_messages if column == "messages" else _render_prompt
-    return _replace(batch, column, "prompt_ids", lambda value: render(renderer, value))
+    return replaced(batch, column, "prompt_ids", lambda value: render(renderer, value))
 
 
 def with_response_ids(batch: pa.RecordBatch, renderer: Renderer | None) -> pa.RecordBatch:
@@ -99,7 +106,7 @@ def with_response_ids(batch: pa.RecordBatch, renderer: Renderer | None) -> pa.Re
             f"expected a column response_ids or response, found {_theirs(names)}"
             " (a last turn of the assistant in messages is not taken for the response)"
         )
-    return _replace(batch, "response", "response_ids", renderer.response)
+    return replaced(batch, "response", "response_ids", renderer.response)
 
 
 def _theirs(names: Sequence[str]) -> str:
@@ -119,9 +126,10 @@ def _render_messages(renderer: Renderer, text: str) -> list[int]:
     return renderer.messages(messages)
 
 
-def _replace(
+def replaced(
     batch: pa.RecordBatch, old: str, new: str, make: Callable[[str], list[int]]
 ) -> pa.RecordBatch:
+    """`batch` with ids in the column `new`, made of the text in `old`, which goes."""
     ids: list[list[int] | None] = []
     problems: dict[int, str] = {}
     for index, value in enumerate(batch.column(old).to_pylist()):
@@ -130,5 +138,5 @@ def _replace(
         except FormatError as error:
             ids.append(None)
             problems[index] = str(error)
-    replaced = batch.drop_columns([old]).append_column(new, pa.array(ids, pa.list_(pa.int32())))
-    return with_problems(replaced, problems)
+    made = batch.drop_columns([old]).append_column(new, pa.array(ids, pa.list_(pa.int32())))
+    return with_problems(made, problems)
