@@ -1,7 +1,7 @@
 """What stands between a request and its numbers: sequences asked for, log-probs found, or neither.
 
 A protocol's file turns a request into `Asked` and what `Answers` found into a reply. Where
-something is missing and there is an `Upstream`, the request goes there as it came.
+something is missing and there is an `Upstream`, the teacher behind it is asked for that.
 """
 
 from dataclasses import dataclass, field
@@ -112,15 +112,39 @@ class Reply:
 
 
 class Upstream(Protocol):
-    """A live teacher behind the store; it speaks the protocol that the request came in."""
+    """A live teacher behind the store, asked in the protocol that the request came in."""
 
-    async def forward(self, asked: Asked) -> Reply:
-        """The teacher's own reply to the request as it came.
+    async def scored(self, asked: Asked) -> list[Scored]:
+        """Log-probs of each of `asked.sequences`, in order: stored ones, else the teacher's.
 
-        Called when a sequence is `Missing` or the request generates. What the reply says of
-        `asked.sequences` is kept before `Reply.stored` says so; a refusal is handed on as it is.
+        Called when something is `Missing`; what is stored is not asked for again. The client gets
+        its reply from these numbers alone, so that it is the same reply when all is stored. Each
+        `Scored` has everything after the sequence's `prompt_length`, or after its first id.
 
         Raises:
-            EngineError: the teacher cannot be reached, or its answer cannot be right.
+            EngineError: the teacher refused, cannot be reached, or its answer cannot be right;
+                `upstream_http.UpstreamError` is one that carries an `http_status`, 502 or 504.
+            UsageError: an id that the teacher does not have.
+            ConsistencyError, StoreError: what the teacher says cannot be kept where it should be.
         """
         ...
+
+    async def relay(self, asked: Asked) -> Reply:
+        """The teacher's own reply to a request that generates, as it came; nothing of it is kept.
+
+        Raises EngineError.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """Where a server's numbers come from.
+
+    Attributes:
+        answers: asked first.
+        upstream: asked for what is missing, if there is one.
+    """
+
+    answers: Answers
+    upstream: Upstream | None = None

@@ -193,10 +193,10 @@ def _positions(ids: list[int], known: list[float | None]) -> str:
     """The prompt_logprobs of vLLM: null, or an object by token id."""
     return (
         "["
-        + ", ".join(
+        + ",".join(
             "null"
             if value is None
-            else f'{{"{token}": {{"logprob": {value!r}, "rank": null, "decoded_token": null}}}}'
+            else f'{{"{token}":{{"logprob":{value!r},"rank":null,"decoded_token":null}}}}'
             for token, value in zip(ids, known, strict=True)
         )
         + "]"

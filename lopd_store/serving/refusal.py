@@ -41,14 +41,13 @@ def malformed(message: str, *, param: str | None = None) -> RefusedError:
     return RefusedError(Refusal(status=HTTPStatus.BAD_REQUEST, message=message, param=param))
 
 
-def missing(number: int, *, ids: int, longest_prefix: int, param: str) -> RefusedError:
+def missing(number: int, *, ids: int, longest_prefix: int) -> RefusedError:
     """The error for sequence `number` of a request, of so many ids, that nobody has stored."""
     return RefusedError(
         Refusal(
             status=HTTPStatus.NOT_FOUND,
             message=f"sequence {number} is not stored: of its {ids} ids, the first"
             f" {longest_prefix} begin a stored sequence",
-            param=param,
             sequence=number,
             longest_prefix=longest_prefix,
         )
