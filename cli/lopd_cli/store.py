@@ -6,15 +6,18 @@ import click
 
 from lopd_cli.checking import fingerprint, fsck, stamp, verify
 from lopd_cli.errors import Commands
+from lopd_cli.exporting import export
+from lopd_cli.importing import import_
 from lopd_cli.keeping import gc, rm, tag
 from lopd_cli.looking import diff, log, ls, show
 from lopd_cli.making import build, generate
+from lopd_cli.serving import serve
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("lopd"), prog_name="lopd-store")
 def main() -> None:
-    """Teacher signals as artifacts: made, verified, kept, looked at.
+    """Teacher signals as artifacts: made, verified, kept, looked at, handed on.
 
     Exit codes: 0 ok, 1 unexpected, 2 usage, 3 integrity, 4 not found, 5 format,
     6 consistency, 7 engine.
@@ -22,6 +25,7 @@ def main() -> None:
 
 
 for command in (
-    generate, build, verify, fingerprint, stamp, ls, show, log, diff, tag, rm, gc, fsck,
+    generate, build, verify, fingerprint, stamp, ls, show, log, diff, import_, export, serve,
+    tag, rm, gc, fsck,
 ):  # fmt: skip
     main.add_command(command)
