@@ -144,12 +144,9 @@ def _check_temperature(fields: Fields) -> None:
     found = fields.get("temperature")
     if found is None:
         return
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or not _positive(found):
-        raise malformed("temperature: expected a positive number", param="temperature")
-
-
-def _positive(value: float) -> bool:
-    return value >= 0 and (isinstance(value, int) or math.isfinite(value))
+    is_number = isinstance(found, (int, float)) and not isinstance(found, bool)
+    if not is_number or not 0 <= found < math.inf:
+        raise malformed("temperature: expected a number from 0 on", param="temperature")
 
 
 def _lists(rows: Sequence[_Row]) -> Iterator[str]:

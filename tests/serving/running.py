@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,9 +75,9 @@ def running(app: Any) -> Iterator[str]:
 
 
 @contextmanager
-def serving(root: Path, *refs: str, **options: Any) -> Iterator[str]:
+def serving(root: Path, *refs: str, names: Sequence[str] = (), **options: Any) -> Iterator[str]:
     """The URL of a server that answers from signals of a store; `options` as `create_app` has."""
-    opened = OpenedSignals.open(refs, root=root)
+    opened = OpenedSignals.open(refs, root=root, names=names)
     app = create_app(opened.served, Backend(answers=opened.answers), **options)
     with running(app) as url:
         yield url
