@@ -1,6 +1,6 @@
 """An artifact → one file of another trainer, which still says whose rows it holds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from lopd_store.adapters.source import Source
 from lopd_store.adapters.writing import write_file
 from lopd_store.building.progress import Progress, Silence
 from lopd_store.digest import Digest
+from lopd_store.documents.model import ModelIdentity
 from lopd_store.shard_sets import ShardSet
 
 
@@ -96,17 +97,25 @@ def export(
 def provenance(signal: ShardSet) -> dict[str, Any]:
     """Whose rows these are: digests of the artifact, its values, its identities and teachers.
 
-    `artifact` and `content_digest` are missing for shards that no manifest names.
+    `artifact` and `content_digest` are missing for shards that no manifest names;
+    `claimed_teachers` is there where an importer only says who scored.
     """
-    teachers = [identity.teacher for identity in signal.identities]
-    known = dict.fromkeys(str(one.weights_digest) for one in teachers if one is not None)
+    identities = signal.identities
+    claimed = _weights(identity.claimed("teacher") for identity in identities)
     found: dict[str, Any] = {
         "kind": signal.kind,
-        "identities": [str(identity.digest) for identity in signal.identities],
-        "teachers": list(known),
+        "identities": [str(identity.digest) for identity in identities],
+        "teachers": _weights(identity.teacher for identity in identities),
     }
+    if claimed:
+        found["claimed_teachers"] = claimed
     if signal.id is not None:
         found["artifact"] = str(signal.id)
     if signal.content_digest is not None:
         found["content_digest"] = str(signal.content_digest)
     return found
+
+
+def _weights(models: Iterable[ModelIdentity | None]) -> list[str]:
+    """The different weights among these models."""
+    return list(dict.fromkeys(str(one.weights_digest) for one in models if one is not None))

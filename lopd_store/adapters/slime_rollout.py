@@ -1,6 +1,6 @@
 """slime's rollout function for an exported file: samples come from it, nothing is generated.
 
-    python train.py --debug-train-only --use-opd --opd-type sglang --opd-kl-coef 1.0 \
+    python train_async.py --debug-train-only --use-opd --opd-type sglang --opd-kl-coef 1.0 \
         --rollout-function-path lopd_store.adapters.slime_rollout.generate_rollout \
         --prompt-data signal.parquet --input-key prompt --n-samples-per-prompt 1 …
 
@@ -13,7 +13,12 @@ from typing import Any, Final
 from lopd_store.errors import FormatError, UsageError
 
 _FIELDS: Final = ("tokens", "response_length", "loss_mask", "teacher_log_probs")
-_STATUS: Final = {"stop": "COMPLETED", "length": "TRUNCATED", "abort": "ABORTED"}
+_STATUS: Final = {
+    "stop": "COMPLETED",
+    "length": "TRUNCATED",
+    "abort": "ABORTED",
+    "unknown": "COMPLETED",  # slime has no word for it; its training reads `truncated` alone
+}
 
 
 def generate_rollout(

@@ -13,6 +13,7 @@ from lopd_store.adapters import adapter, offering
 from lopd_store.adapters.exporting import export
 from lopd_store.adapters.source import Source
 from lopd_store.errors import FormatError, UsageError
+from lopd_store.importing import Claims, NamedTokenizer, import_file
 from lopd_store.rows.columns import ordered
 from lopd_store.shard_sets import open_shard_set
 from lopd_store.shards.writer import write_shards
@@ -124,6 +125,20 @@ def test_a_file_says_whose_rows_it_holds(
     assert made_of["artifact"] == str(made.signal)
     assert made_of["teachers"] == [str(made.teacher.model.weights_digest)]
     assert made_of["identities"] == [str(signal.identities[0].digest)]
+
+
+def test_a_teacher_that_is_only_claimed_is_said_to_be(
+    signal: Signal, made: Made, tmp_path: Path
+) -> None:
+    """Out as JSON Lines and in again: who scored is then the importer's word."""
+    export(signal, tmp_path / "rows.jsonl", format="jsonl")
+    tokenizer = NamedTokenizer.open(str(made.teacher.folder))
+    claims = Claims(teacher=made.teacher, tokenizer=tokenizer)
+    import_file(made.store, tmp_path / "rows.jsonl", format="jsonl", ref="in", claims=claims)
+    again = open_signal("in", root=made.store.root)
+    said = export(again, tmp_path / "out.parquet", format="slime").source
+    assert said["teachers"] == []
+    assert said["claimed_teachers"] == [str(made.teacher.model.weights_digest)]
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -104,6 +104,21 @@ def test_a_filled_sample_does_not_keep_its_lists_twice(source: DataSource) -> No
     assert set(source.samples[0].metadata) > {"sample_id", "tokens"}
 
 
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [
+        ("stop", "COMPLETED"),
+        ("length", "TRUNCATED"),
+        ("abort", "ABORTED"),
+        ("unknown", "COMPLETED"),
+    ],
+)
+def test_why_a_response_ended_is_its_status(reason: str, status: str, source: DataSource) -> None:
+    source.samples[0].metadata["finish_reason"] = reason
+    [[sample], *_] = generate_rollout(arguments(), 0, source)
+    assert sample.status is Sample.Status[status]
+
+
 def test_an_evaluation_is_refused(source: DataSource) -> None:
     with pytest.raises(UsageError, match="expected training"):
         generate_rollout(arguments(), 0, source, evaluation=True)

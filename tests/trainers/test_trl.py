@@ -5,7 +5,11 @@ Runs where TRL is: `make test-trainers`.
 """
 
 import math
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -120,6 +124,26 @@ def test_the_example_saves_a_stamped_checkpoint_that_moved(chain: Chain, tmp_pat
     assert check_stamp(stamp, after.model) == []
     assert stamp.sft_manifest == start.sft_manifest
     assert [run.start.weights_digest for run in stamp.opd] == [before.model.weights_digest]
+
+
+@pytest.mark.soak  # gloo has been seen to abort a process that left before the other
+def test_two_processes_take_the_same_step(
+    chain: Chain, bare: tuple[float, float], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    words = [str(chain.student), "signal", str(tmp_path / "out"), "--store", str(chain.root)]
+    half = ["--rows-at-once", "2", "--accumulate", "3", "--learning-rate", "1e-3"]
+    done = subprocess.run(
+        [*command, str(trl_trainer.__file__), *words, *half],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    found = [float(norm) for norm in re.findall(r"'grad_norm': '([^']+)'", done.stdout)]
+    assert found == [pytest.approx(bare[1], rel=1e-3)]  # four digits are shown
+    assert read_stamp(tmp_path / "out") is not None
 
 
 def test_an_adapter_is_trained_and_stamped(chain: Chain, tmp_path: Path) -> None:

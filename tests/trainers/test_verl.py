@@ -4,7 +4,6 @@ Runs where verl is: `make test-trainers`.
 """
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -157,7 +156,7 @@ def test_its_loss_is_zero_for_a_student_that_is_its_teacher(
     assert metrics["distillation/abs_loss"] is not None
 
 
-def _student(batch: dict[str, torch.Tensor], model: Model) -> Iterator[torch.Tensor]:
+def _student(batch: dict[str, torch.Tensor], model: Model) -> list[torch.Tensor]:
     """What verl's engine gives: the log-prob of the next token at every token, without padding."""
     ids, shown = batch["input_ids"].numpy(), batch["attention_mask"].numpy()
     logprobs = model.logprobs(ids, shown, batch["position_ids"].numpy())
