@@ -12,6 +12,7 @@ from lopd_store.errors import EngineError, FormatError
 from lopd_store.identity.tokenizer import open_tokenizer
 from lopd_store.inputs.conform import with_problems
 from lopd_store.inputs.source import PROBLEM
+from lopd_store.rows.columns import type_text
 
 
 class Renderer(Protocol):
@@ -129,7 +130,13 @@ def _render_messages(renderer: Renderer, text: str) -> list[int]:
 def replaced(
     batch: pa.RecordBatch, old: str, new: str, make: Callable[[str], list[int]]
 ) -> pa.RecordBatch:
-    """`batch` with ids in the column `new`, made of the text in `old`, which goes."""
+    """`batch` with ids in the column `new`, made of the text in `old`, which goes.
+
+    Raises FormatError where `old` is not text.
+    """
+    kind = type_text(batch.column(old).type)
+    if kind not in {"string", "null"}:
+        raise FormatError(f"column {old}: expected text, found {kind}")
     ids: list[list[int] | None] = []
     problems: dict[int, str] = {}
     for index, value in enumerate(batch.column(old).to_pylist()):

@@ -30,6 +30,9 @@ class Letters:
     def messages(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         return [i for m in messages for i in (300, *map(ord, m["content"]))] + [300]
 
+    def templated(self, text: str) -> list[int]:
+        return list(map(ord, text))
+
     def response(self, text: str) -> list[int]:
         return list(map(ord, text))
 

@@ -3,12 +3,13 @@
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from transformers import AutoTokenizer
 
 from lopd_store.errors import FormatError
 from lopd_store.identity.tokenizer import open_tokenizer, read_tokenizer
-from lopd_store.inputs.text import ModelRenderer
+from lopd_store.inputs.text import ModelRenderer, with_prompt_ids
 from tests.models import save_model
 
 TALK = [{"role": "user", "content": "12+30= ?\n  tabs\tand 汉字"}]
@@ -49,3 +50,9 @@ def test_messages_for_a_model_without_a_chat_template_are_refused(
     shutil.copytree(folder, bare, ignore=shutil.ignore_patterns("chat_template*"))
     with pytest.raises(FormatError, match="chat template"):
         ModelRenderer(bare, read_tokenizer(bare).blob).messages(TALK)
+
+
+def test_a_column_of_text_that_holds_numbers_is_refused(renderer: ModelRenderer) -> None:
+    batch = pa.record_batch({"prompt": [1, 2]})
+    with pytest.raises(FormatError, match="column prompt: expected text, found int64"):
+        with_prompt_ids(batch, renderer)
