@@ -1,4 +1,4 @@
-"""slime's rollout function for an exported file: samples come from it, nothing is generated.
+r"""slime's rollout function for an exported file: samples come from it, nothing is generated.
 
     python train_async.py --debug-train-only --use-opd --opd-type sglang --opd-kl-coef 1.0 \
         --rollout-function-path lopd_store.adapters.slime_rollout.generate_rollout \

@@ -4,15 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lopd_store.adapters import adapter, offering
+from lopd_store.adapters import adapter
 from lopd_store.adapters.exporting import export
 from lopd_store.adapters.source import Source
-from lopd_store.errors import FormatError, UsageError
 from lopd_store.importing import Claims, NamedTokenizer, import_file
 from lopd_store.rows.columns import ordered
 from lopd_store.shard_sets import open_shard_set
@@ -231,47 +229,3 @@ def test_texts_for_people_are_the_prompts_where_there_are_any(tmp_path: Path) ->
     (tmp_path / "out.parquet").unlink()
     messages = [row["prompt"] for row in read(signal, "verl", tmp_path)]
     assert [one[0]["content"] for one in messages] == prompts
-
-
-def test_sft_data_is_for_trl_alone(made: Made, tmp_path: Path) -> None:
-    sft = open_signal("sft", root=made.store.root)
-    assert "teacher_logprobs" not in read(sft, "trl", tmp_path)[0]
-    for name in ("slime", "verl"):
-        with pytest.raises(UsageError, match="expected kind signal, found sft"):
-            export(sft, tmp_path / "no.parquet", format=name)
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_rollouts_nobody_scored_are_for_no_trainer(name: str, made: Made, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="found rollouts; `lopd-store build`"):
-        export(open_signal("rollouts", root=made.store.root), tmp_path / "no", format=name)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_values_that_are_no_log_probs_do_not_leave_the_house(
-    name: str, signal: Signal, tmp_path: Path
-) -> None:
-    """A stray shard whose teacher says NaN: coherent in every digest, wrong in a number."""
-    shard = next(iter(signal.open_shards()))
-    batch = next(shard.batches())
-    columns = {one: batch.column(one) for one in batch.schema.names}
-    values: Any = columns["teacher_logprobs"]
-    numbers = np.array(values.values)
-    numbers[3] = np.nan
-    columns["teacher_logprobs"] = pa.ListArray.from_arrays(values.offsets, pa.array(numbers))
-    bad = pa.RecordBatch.from_pydict(columns)
-    [written] = write_shards([bad], identity=shard.identity_bytes, folder=tmp_path)
-    with pytest.raises(FormatError, match="not-finite"):
-        export(open_signal(str(written.path), root=None), tmp_path / "out", format=name)
-    assert [path.name for path in tmp_path.iterdir()] == [written.path.name]
-
-
-def test_every_format_of_ours_is_on_the_table() -> None:
-    assert set(OURS) <= set(offering("export"))
-    assert set(OURS) <= set(offering("collate"))
-
-
-def test_an_unknown_format_is_refused_with_those_there_are(signal: Signal, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"slime.*trl.*verl.*found 'axolotl'"):
-        export(signal, tmp_path / "out", format="axolotl")

@@ -16,7 +16,7 @@ from lopd_store.adapters import verl as adapter
 from lopd_store.adapters.exporting import export
 from lopd_store.loading.decoded_rows import DecodedRows
 from lopd_store.signals import Signal
-from tests.adapters.alike import Model, make_alike
+from tests.adapters.alike import Model
 from tests.adapters.conventions import chosen as at
 
 pytest.importorskip("verl", reason="verl is not installed here: `make test-trainers` has it")
@@ -36,11 +36,6 @@ from verl.workers.utils.padding import left_right_2_no_padding
 
 CHOSEN = [4, 1, 7]
 PROMPT, RESPONSE = 9, 32
-
-
-@pytest.fixture(scope="module")
-def alike(tmp_path_factory: pytest.TempPathFactory) -> tuple[Signal, Model]:
-    return make_alike(tmp_path_factory.mktemp("alike"))
 
 
 @pytest.fixture(scope="module")
