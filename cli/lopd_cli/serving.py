@@ -2,16 +2,17 @@
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from lopd_cli.options import store_option
 from lopd_cli.output import as_json, echo
+from lopd_cli.reading_through import read_through_of, upstream_options
 from lopd_store.errors import UsageError
 from lopd_store.serving.answers import Answers, Backend
 from lopd_store.serving.served import Served
@@ -21,7 +22,7 @@ TOKEN: Final = "LOPD_SERVE_TOKEN"  # noqa: S105 - the variable's name
 
 
 @click.command()
-@click.argument("refs", nargs=-1, required=True, metavar="REF [REF…]")
+@click.argument("refs", nargs=-1, metavar="[REF…]")
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -42,6 +43,7 @@ TOKEN: Final = "LOPD_SERVE_TOKEN"  # noqa: S105 - the variable's name
     metavar="NAME",
     help="What requests call the model; default the REFs and the teacher's name on the Hub.",
 )
+@upstream_options
 @store_option
 @as_json
 def serve(
@@ -51,21 +53,28 @@ def serve(
     names: tuple[str, ...],
     root: Path,
     json_wanted: bool,  # noqa: FBT001 - a flag
+    **given: Any,
 ) -> None:
     """Answer from signals as their live teacher would, for trainers that score fixed rollouts.
 
     Speaks /v1/completions as vLLM and OpenAI do, SGLang's /generate and TRL's
     /get_sequence_logprobs/. A sequence is found by its exact token ids; where several REFs have
     it, the first one counts. What is not stored is null or refused, never made up.
+
+    With --upstream it is a read-through cache: a live teacher is asked for what is not stored, and
+    its answers are kept in the ref that -o names, so that the first run pays and later ones do not.
     """
-    _check_installed()
+    _check_installed(["httpx"] if given["upstream"] else [])
     from lopd_store.serving.server import Address
     from lopd_store.serving.server import serve as run
 
     address = Address(host=host, port=port, token=os.environ.get(TOKEN))
-    opened = OpenedSignals.open(refs, root=root.expanduser(), names=names)
-    ready = _announcing(opened.served, json_wanted=json_wanted)
-    run(opened.served, _stored(opened.answers), address, ready=ready)
+    if cache := read_through_of(given, refs=refs, names=names, root=root):
+        served, opening = cache.served, cache.opening
+    else:
+        opened = OpenedSignals.open(refs, root=root.expanduser(), names=names)
+        served, opening = opened.served, _stored(opened.answers)
+    run(served, opening, address, ready=_announcing(served, json_wanted=json_wanted))
 
 
 @asynccontextmanager
@@ -98,8 +107,8 @@ def _teacher(served: Served) -> str:
     return f"{name}weights {served.teacher.weights_digest}"
 
 
-def _check_installed() -> None:
-    absent = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+def _check_installed(more: Sequence[str]) -> None:
+    absent = [name for name in ("starlette", "uvicorn", *more) if find_spec(name) is None]
     if absent:
         raise UsageError(
             f"expected {' and '.join(absent)} to serve, found none: pip install 'lopd[serve]'"

@@ -75,15 +75,18 @@ class ReadThrough:
         brought = iter(await self._flights.bring(missing, partial(self._ask, asked)))
         return [next(brought) if isinstance(known, Missing) else known for known in found]
 
-    async def meet(self) -> None:
+    async def meet(self, *, tries: int | None = None) -> None:
         """Ask the upstream who it is, and keep that in the store; once.
+
+        Args:
+            tries: how often; None takes what its options say.
 
         Raises:
             UpstreamError: it cannot be reached.
             UsageError: it has several models and none was named.
             ConsistencyError: the ref has rows of another identity.
         """
-        await self._meet()
+        await self._meet(tries)
 
     async def publish(self) -> None:
         """Make what was kept rows of the ref. Raises as `Growth.publish`; nothing is lost."""
@@ -115,10 +118,10 @@ class ReadThrough:
             for record in records
         ]
 
-    async def _meet(self) -> _Met:
+    async def _meet(self, tries: int | None = None) -> _Met:
         async with self._meeting:
             if self._met is None:
-                described = await self._client.describe()
+                described = await self._client.describe(tries=tries)
                 identity = self._teacher.identity(described.versions)
                 await self._kept.begin(identity, self._teacher.tokenizer_blob)
                 self._met = _Met(model=described.model, vocab_size=identity.vocab_size)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 from lopd_store.errors import ConsistencyError, Problem
@@ -11,6 +12,7 @@ from lopd_store.serving.answers import Answers
 from lopd_store.serving.growth import Growth
 from lopd_store.serving.readthrough import ReadThrough
 from lopd_store.serving.readthrough_kept import Counts, Kept
+from lopd_store.serving.served import Served, ServedArtifact
 from lopd_store.serving.stored import OpenedSignals
 from lopd_store.serving.upstream import UpstreamClient
 from lopd_store.serving.upstream_http import UpstreamError, UpstreamOptions
@@ -49,16 +51,16 @@ async def open_read_through(
     Raises:
         StoreError: another server grows this ref, or the disk is full or read-only.
         IntegrityError: bytes of the journal have changed.
-        ConsistencyError: the ref has rows of another identity, or one beside it another teacher.
+        ConsistencyError: the ref has rows of another identity, or a signal another teacher.
         UsageError: the upstream has several models and none was named.
     """
     growth = Growth(store, ref)
     counts = Counts()
     fixed = [name for name in beside if name != ref]
-    for name in fixed:
-        _check_teacher(name, store, teacher)
     with growth.journal.lock():
         await asyncio.to_thread(growth.publish)
+        for name in _there(store, ref, fixed):
+            _check_teacher(name, store, teacher)
         rows = await asyncio.to_thread(_Rows, store, ref, fixed)
         kept = Kept(
             growth, open_rows=rows.now, publish_tokens=publish_tokens, counts=counts, say=say
@@ -66,13 +68,37 @@ async def open_read_through(
         async with UpstreamClient(upstream) as client:
             cache = ReadThrough(client=client, teacher=teacher, kept=kept, counts=counts)
             try:
-                await cache.meet()
+                await cache.meet(tries=1)
             except UpstreamError as error:
                 say(f"{error}; what is stored is answered meanwhile")
             try:
                 yield cache
             finally:
                 await cache.close()
+
+
+def served_with(
+    store: Store, ref: str, *, teacher: Teacher, beside: Sequence[str], names: Sequence[str]
+) -> Served:
+    """What such a server says of itself: its teacher is asserted, whatever the signals beside say.
+
+    The arguments are those of `open_read_through`, and what requests call the model. Raises what
+    `open_shard_set` raises.
+    """
+    signals = [open_shard_set(name, root=store.root) for name in _there(store, ref, beside)]
+    return Served(
+        names=tuple(dict.fromkeys(names)),
+        artifacts=tuple(ServedArtifact(name=s.name, id=s.id, rows=s.rows) for s in signals),
+        teacher=None,
+        asserted=teacher.fingerprint.model,
+        vocab_size=teacher.fingerprint.model.vocab_size,
+    )
+
+
+def _there(store: Store, ref: str, beside: Sequence[str]) -> list[str]:
+    """The names of all signals there are, the one that grows at the end."""
+    fixed = [name for name in beside if name != ref]
+    return [*fixed, ref] if store.refs.get(ref) else fixed
 
 
 class _Rows:
@@ -101,7 +127,8 @@ def _check_teacher(name: str, store: Store, teacher: Teacher) -> None:
         if model is None:
             problems.append(Problem("unknown-teacher", name, "a teacher that is named", "none"))
         else:
-            problems += same_teacher(model, said.model)
+            # What a publisher asserts to be the same would make any model the teacher.
+            problems += same_teacher(replace(model, asserted_same_as=None), said.model)
         if identity.tokenizer is not None:
             problems += same_tokenizer(identity.tokenizer, said.require_tokenizer().identity)
     if problems:

@@ -52,8 +52,11 @@ class UpstreamClient:
     ) -> None:
         await self._transport.close()
 
-    async def describe(self) -> Described:
+    async def describe(self, *, tries: int | None = None) -> Described:
         """Ask the server who it is.
+
+        Args:
+            tries: how often; None takes what the options say.
 
         Raises:
             UpstreamError: it cannot be reached.
@@ -61,11 +64,11 @@ class UpstreamClient:
         """
         versions = {}
         for path, engine in _VERSIONS:
-            version = (await self._get(path)).get("version")
+            version = (await self._get(path, tries)).get("version")
             if isinstance(version, str) and version.isprintable() and len(version) <= _LONGEST_NAME:
                 versions[engine] = version
                 break
-        return Described(model=await self._model(), versions=versions)
+        return Described(model=await self._model(tries), versions=versions)
 
     async def score(self, question: Question, wanted: Sequence[Wanted]) -> list[Floats]:
         """The log-probs of each sequence from its `first` position on; see `read_answer`.
@@ -89,10 +92,10 @@ class UpstreamClient:
             status=answered.status, body=answered.body, media_type=answered.media_type, stored=False
         )
 
-    async def _model(self) -> str | None:
+    async def _model(self, tries: int | None) -> str | None:
         if self._options.model is not None:
             return self._options.model
-        listed = (await self._get("/v1/models")).get("data")
+        listed = (await self._get("/v1/models", tries)).get("data")
         entries = listed if isinstance(listed, list) else []
         names = [entry.get("id") for entry in entries if isinstance(entry, dict)]
         if len(names) > 1:
@@ -100,9 +103,9 @@ class UpstreamClient:
             raise UsageError(f"the upstream has several models, name one of them: {shown}")
         return names[0] if names and isinstance(names[0], str) else None
 
-    async def _get(self, path: str) -> dict[str, Any]:
+    async def _get(self, path: str, tries: int | None) -> dict[str, Any]:
         """A JSON object that describes the server; empty where it has none."""
-        answered = await self._transport.send("GET", path, limit=_BYTES_BESIDE)
+        answered = await self._transport.send("GET", path, limit=_BYTES_BESIDE, tries=tries)
         if answered.status in _CLOSED:
             raise self._transport.refused(path, answered)
         try:

@@ -122,7 +122,13 @@ class Transport:
         await self._client.aclose()
 
     async def send(
-        self, method: str, path: str, content: bytes | None = None, *, limit: int
+        self,
+        method: str,
+        path: str,
+        content: bytes | None = None,
+        *,
+        limit: int,
+        tries: int | None = None,
     ) -> Answered:
         """Send a request until it is answered, or until it has been sent often enough.
 
@@ -131,26 +137,28 @@ class Transport:
             path: from the server's root.
             content: a JSON body.
             limit: the most bytes an answer may have.
+            tries: how often; None takes what the options say.
 
         Raises:
             UpstreamTimeoutError: no answer in time.
             UpstreamError: no connection, a redirect, too long an answer.
         """
         wait = self._options.first_wait
-        for left in reversed(range(self._options.tries)):
+        tries = tries or self._options.tries
+        for left in reversed(range(tries)):
             try:
                 async with self._gate:
                     answered = await self._once(method, path, content, limit=limit)
             except _TRANSIENT as error:
                 if not left:
-                    raise self._lost(error) from error
+                    raise self._lost(error, tries) from error
                 asked_for = 0.0
             except httpx.TimeoutException as error:
                 raise UpstreamTimeoutError(
                     f"{self._where}: expected an answer in {self._options.timeout:g} s, found none"
                 ) from error
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise self._lost(error) from error
+                raise self._lost(error, 1) from error
             else:
                 if not left or answered.status not in _AGAIN:
                     return answered
@@ -184,9 +192,9 @@ class Transport:
     def _where(self) -> str:
         return f"the upstream at {self._options.base}"
 
-    def _lost(self, error: Exception) -> UpstreamError:
+    def _lost(self, error: Exception, tries: int) -> UpstreamError:
         return UpstreamError(
-            f"{self._where}: expected an answer, found none in {self._options.tries} tries"
+            f"{self._where}: expected an answer, found none in {tries} tries"
             f" ({type(error).__name__}: {error!s:.{_SHOWN}})"
         )
 

@@ -70,6 +70,9 @@ def running(teacher: LiveTeacher, *, port: int = 0) -> Iterator[LiveTeacher]:
         daemon_threads = True
         request_queue_size = 128
 
+        def handle_error(self, *_: object) -> None:
+            """Clients may go away in the middle of an answer."""
+
     server = Server(("127.0.0.1", port), Handler)
     teacher.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
