@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from lopd_store.serving import reading
 from lopd_store.serving.answers import Asked, Scored
+from lopd_store.serving.answers import Ids as IdArray
 from lopd_store.serving.answers import Sequence as Ids
 from lopd_store.serving.protocol import ForLiveModels, Question
 from lopd_store.serving.reading import Fields
@@ -22,6 +23,7 @@ from lopd_store.serving.refusal import Refusal, RefusedError, malformed
 from lopd_store.serving.served import Served
 
 PATH: Final = "/v1/completions"
+PROMPT_LENGTHS: Final = "lopd_prompt_lengths"
 
 _TOKENS_BY_DEFAULT: Final = 16  # of max_tokens, in OpenAI's API
 _TYPES: Final = {
@@ -181,7 +183,28 @@ def _sequences(fields: Fields, served: Served) -> list[Ids]:
     found, _ = reading.one_or_many(
         fields.get("prompt"), name="prompt", vocab_size=served.vocab_size
     )
-    return [Ids(ids=ids) for ids in found]
+    return [
+        Ids(ids=ids, prompt_length=length)
+        for ids, length in zip(found, _prompt_lengths(fields, found), strict=True)
+    ]
+
+
+def _prompt_lengths(fields: Fields, found: Sequence[IdArray]) -> list[int | None]:
+    """Where responses begin, which this protocol cannot say: a field of ours that servers ignore.
+
+    A read-through cache makes rows of it.
+    """
+    if fields.get(PROMPT_LENGTHS) is None:
+        return [None] * len(found)
+    given = reading.listed(fields[PROMPT_LENGTHS], name=PROMPT_LENGTHS)
+    fit = (type(n) is int and 0 <= n < len(ids) for n, ids in zip(given, found, strict=False))
+    if len(given) != len(found) or not all(fit):
+        raise malformed(
+            f"{PROMPT_LENGTHS}: expected an integer below the length of each of {len(found)}"
+            " sequences",
+            param=PROMPT_LENGTHS,
+        )
+    return given
 
 
 def _is_count(fields: Fields, name: str) -> bool:

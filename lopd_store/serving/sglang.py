@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 
 from lopd_store.serving import reading
 from lopd_store.serving.answers import Asked, Scored
+from lopd_store.serving.answers import Ids as IdArray
 from lopd_store.serving.answers import Sequence as Ids
 from lopd_store.serving.protocol import ForLiveModels, Question
 from lopd_store.serving.reading import Fields
@@ -99,12 +100,14 @@ def read(body: bytes, served: Served, query: str = "") -> Question:
     if generates := _generates(fields):
         return ForLiveModels(asked=_asked(body, generates=generates))
     found, alone = _sequences(fields, served)
-    starts = _each(fields, "logprob_start_len", len(found), default=_ONLY_OUTPUT)
+    given = _each(fields, "logprob_start_len", len(found), default=_ONLY_OUTPUT)
+    starts = [_start(start, len(ids)) for start, ids in zip(given, found, strict=True)]
+    sequences = [_sequence(ids, start) for ids, start in zip(found, starts, strict=True)]
     return Generation(
-        asked=_asked(body, *found),
+        asked=_asked(body, *sequences),
         alone=alone,
         names=_names(fields, len(found)),
-        starts=tuple(_start(start, len(one.ids)) for start, one in zip(starts, found, strict=True)),
+        starts=tuple(starts),
         top=tuple(count > 0 for count in _each(fields, "top_logprobs_num", len(found), default=0)),
         weights=_weights(served),
         unknown=unknown,
@@ -158,14 +161,18 @@ def _generates(fields: Fields) -> str | None:
     return None if all(wanted) else "it asks for no log-probs: expected return_logprob true"
 
 
-def _sequences(fields: Fields, served: Served) -> tuple[list[Ids], bool]:
+def _sequences(fields: Fields, served: Served) -> tuple[list[IdArray], bool]:
     if beyond := [name for name in _BEYOND_IDS if fields.get(name) is not None]:
         raise malformed(
             f"{beyond[0]}: expected token ids only, as rows are known by their ids", param=beyond[0]
         )
     sent = fields.get("text") if fields.get("input_ids") is None else fields["input_ids"]
-    found, alone = reading.one_or_many(sent, name="input_ids", vocab_size=served.vocab_size)
-    return [Ids(ids=ids) for ids in found], alone
+    return reading.one_or_many(sent, name="input_ids", vocab_size=served.vocab_size)
+
+
+def _sequence(ids: IdArray, start: int) -> Ids:
+    """The entry at `start` is null, so what is wanted begins behind it."""
+    return Ids(ids=ids, prompt_length=start + 1 if start + 1 < len(ids) else None)
 
 
 def _several(fields: Fields, name: str) -> list[Any]:
