@@ -69,8 +69,8 @@ def serve(
         async with opening as backend:
             app = create_app(served, backend, limits=limits, token=address.token)
             with _listening(address) as listener:
-                server = _Server(_config(app, limits))
-                ready(_url(address.host, listener))
+                url = _url(address.host, listener)
+                server = _Server(_config(app, limits), ready=lambda: ready(url))
                 await server.serve(sockets=[listener])
 
     with asyncio.Runner(loop_factory=_config(None, limits).get_loop_factory()) as runner:
@@ -80,8 +80,18 @@ def serve(
 class _Server(uvicorn.Server):
     """Uvicorn's server, which stops at a signal without passing it on: a stop is no failure."""
 
+    def __init__(self, config: uvicorn.Config, *, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take requests, and say so: from here on a signal ends them in order."""
+        await super().startup(sockets)
+        self._ready()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Stop at the signals that ask for it."""
         before = {
             number: signal.signal(number, self.handle_exit)
             for number in (signal.SIGINT, signal.SIGTERM)

@@ -17,6 +17,8 @@ from lopd_store.serving.stored import OpenedSignals
 from lopd_store.store import Store
 from tests.building.chain import rows_in
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - the tests ask for it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
