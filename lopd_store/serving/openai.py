@@ -8,15 +8,14 @@ server would generate is not there (`completion_tokens` is 0).
 import json
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from collections.abc import Sequence as Several
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
 from lopd_store.serving import reading
-from lopd_store.serving.answers import Asked, Scored
-from lopd_store.serving.answers import Ids as IdArray
-from lopd_store.serving.answers import Sequence as Ids
+from lopd_store.serving.answers import Asked, Ids, Scored, Sequence
 from lopd_store.serving.protocol import ForLiveModels, Question
 from lopd_store.serving.reading import Fields
 from lopd_store.serving.refusal import Refusal, RefusedError, malformed
@@ -55,7 +54,7 @@ class Completion:
     generated: bool
     token_ids: bool
 
-    def reply(self, found: Sequence[Scored]) -> Iterator[str]:
+    def reply(self, found: Several[Scored]) -> Iterator[str]:
         """See `Question`."""
         head = {
             "id": f"cmpl-{secrets.token_hex(8)}",
@@ -138,7 +137,7 @@ def models(served: Served, *, created: int) -> str:
     return json.dumps({"object": "list", "data": cards})
 
 
-def _asked(body: bytes, *sequences: Ids, generates: str | None = None) -> Asked:
+def _asked(body: bytes, *sequences: Sequence, generates: str | None = None) -> Asked:
     return Asked(protocol="openai", path=PATH, body=body, sequences=sequences, generates=generates)
 
 
@@ -174,7 +173,7 @@ def _generates(fields: Fields, most: int, *, scores: bool) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def _sequences(fields: Fields, served: Served) -> list[Ids]:
+def _sequences(fields: Fields, served: Served) -> list[Sequence]:
     if fields.get("truncate_prompt_tokens") is not None:
         raise malformed(
             "truncate_prompt_tokens: expected none, as other ids would be scored than were sent",
@@ -184,12 +183,12 @@ def _sequences(fields: Fields, served: Served) -> list[Ids]:
         fields.get("prompt"), name="prompt", vocab_size=served.vocab_size
     )
     return [
-        Ids(ids=ids, prompt_length=length)
+        Sequence(ids=ids, prompt_length=length)
         for ids, length in zip(found, _prompt_lengths(fields, found), strict=True)
     ]
 
 
-def _prompt_lengths(fields: Fields, found: Sequence[IdArray]) -> list[int | None]:
+def _prompt_lengths(fields: Fields, found: Several[Ids]) -> list[int | None]:
     """Where responses begin, which this protocol cannot say: a field of ours that servers ignore.
 
     A read-through cache makes rows of it.

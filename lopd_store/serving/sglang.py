@@ -7,15 +7,14 @@ are null.
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from collections.abc import Sequence as Several
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs
 
 from lopd_store.serving import reading
-from lopd_store.serving.answers import Asked, Scored
-from lopd_store.serving.answers import Ids as IdArray
-from lopd_store.serving.answers import Sequence as Ids
+from lopd_store.serving.answers import Asked, Ids, Scored, Sequence
 from lopd_store.serving.protocol import ForLiveModels, Question
 from lopd_store.serving.reading import Fields
 from lopd_store.serving.refusal import Refusal, malformed
@@ -54,7 +53,7 @@ class Generation:
     weights: str
     unknown: str
 
-    def reply(self, found: Sequence[Scored]) -> Iterator[str]:
+    def reply(self, found: Several[Scored]) -> Iterator[str]:
         """See `Question`."""
         if not self.alone:
             yield "["
@@ -137,7 +136,7 @@ def model_info(served: Served) -> str:
     )
 
 
-def _asked(body: bytes, *sequences: Ids, generates: str | None = None) -> Asked:
+def _asked(body: bytes, *sequences: Sequence, generates: str | None = None) -> Asked:
     return Asked(protocol="sglang", path=PATH, body=body, sequences=sequences, generates=generates)
 
 
@@ -161,7 +160,7 @@ def _generates(fields: Fields) -> str | None:
     return None if all(wanted) else "it asks for no log-probs: expected return_logprob true"
 
 
-def _sequences(fields: Fields, served: Served) -> tuple[list[IdArray], bool]:
+def _sequences(fields: Fields, served: Served) -> tuple[list[Ids], bool]:
     if beyond := [name for name in _BEYOND_IDS if fields.get(name) is not None]:
         raise malformed(
             f"{beyond[0]}: expected token ids only, as rows are known by their ids", param=beyond[0]
@@ -170,9 +169,9 @@ def _sequences(fields: Fields, served: Served) -> tuple[list[IdArray], bool]:
     return reading.one_or_many(sent, name="input_ids", vocab_size=served.vocab_size)
 
 
-def _sequence(ids: IdArray, start: int) -> Ids:
+def _sequence(ids: Ids, start: int) -> Sequence:
     """The entry at `start` is null, so what is wanted begins behind it."""
-    return Ids(ids=ids, prompt_length=start + 1 if start + 1 < len(ids) else None)
+    return Sequence(ids=ids, prompt_length=start + 1 if start + 1 < len(ids) else None)
 
 
 def _several(fields: Fields, name: str) -> list[Any]:

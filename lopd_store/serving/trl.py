@@ -8,7 +8,8 @@ tensor can be indexed with.
 import base64
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from collections.abc import Sequence as Several
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lopd_store.serving import reading
-from lopd_store.serving.answers import Asked, Scored
-from lopd_store.serving.answers import Sequence as Ids
+from lopd_store.serving.answers import Asked, Scored, Sequence
 from lopd_store.serving.protocol import ForLiveModels, Question
 from lopd_store.serving.reading import Fields
 from lopd_store.serving.refusal import Refusal, malformed
@@ -44,11 +44,11 @@ class SequenceLogprobs:
     """
 
     asked: Asked
-    sequences: tuple[Ids, ...]
+    sequences: tuple[Sequence, ...]
     top: int
     binary: bool
 
-    def reply(self, found: Sequence[Scored]) -> Iterator[str]:
+    def reply(self, found: Several[Scored]) -> Iterator[str]:
         """See `Question`."""
         there = iter(found)
         rows = [_row(one, next(there)) if _response(one) else ([], []) for one in self.sequences]
@@ -83,16 +83,16 @@ def refuse(refusal: Refusal) -> str:
     return json.dumps(detail)
 
 
-def _asked(body: bytes, *sequences: Ids, generates: str | None = None) -> Asked:
+def _asked(body: bytes, *sequences: Sequence, generates: str | None = None) -> Asked:
     return Asked(protocol="trl", path=PATH, body=body, sequences=sequences, generates=generates)
 
 
-def _response(sequence: Ids) -> int:
+def _response(sequence: Sequence) -> int:
     """How many ids follow the prompt."""
     return len(sequence.ids) - (sequence.prompt_length or 0)
 
 
-def _row(sequence: Ids, scored: Scored) -> _Row:
+def _row(sequence: Sequence, scored: Scored) -> _Row:
     """What follows the prompt: the ids, and their log-probs where they are known."""
     start = sequence.prompt_length
     return sequence.ids[start:].tolist(), scored.positions()[start:]
@@ -109,7 +109,7 @@ def _generates(top: int, *, binary: bool) -> str | None:
     )
 
 
-def _sequences(fields: Fields, served: Served) -> list[Ids]:
+def _sequences(fields: Fields, served: Served) -> list[Sequence]:
     given = reading.listed(fields.get("sequences"), name="sequences")
     lengths = reading.listed(fields.get("prompt_lengths"), name="prompt_lengths")
     if len(given) != len(lengths):
@@ -129,14 +129,14 @@ def _sequences(fields: Fields, served: Served) -> list[Ids]:
     return found
 
 
-def _sequence(given: Any, length: Any, vocab_size: int) -> Ids:
+def _sequence(given: Any, length: Any, vocab_size: int) -> Sequence:
     ids = reading.ids_of(given, name="sequences", vocab_size=vocab_size)
     if type(length) is not int or not 0 <= length <= len(ids):
         raise malformed(
             f"prompt_lengths: expected integers from 0 to the length of the sequence, {len(ids)}",
             param="prompt_lengths",
         )
-    return Ids(ids=ids, prompt_length=length)
+    return Sequence(ids=ids, prompt_length=length)
 
 
 def _check_temperature(fields: Fields) -> None:
@@ -149,7 +149,7 @@ def _check_temperature(fields: Fields) -> None:
         raise malformed("temperature: expected a number from 0 on", param="temperature")
 
 
-def _lists(rows: Sequence[_Row]) -> Iterator[str]:
+def _lists(rows: Several[_Row]) -> Iterator[str]:
     """Each position's log-probs and ids in lists: one, or none where none is stored."""
     yield '{"logprobs": ['
     for index, (_, known) in enumerate(rows):
@@ -163,7 +163,7 @@ def _lists(rows: Sequence[_Row]) -> Iterator[str]:
     yield "]}"
 
 
-def _arrays(rows: Sequence[_Row], *, top: int) -> dict[str, Any]:
+def _arrays(rows: Several[_Row], *, top: int) -> dict[str, Any]:
     lengths = [len(ids) for ids, _ in rows]
     shape = (len(rows), max(lengths, default=0))
     logprobs = np.full(shape, -np.inf, np.float32)
