@@ -1,14 +1,81 @@
-"""A signal with what people do to it: `open_signal` is the way in."""
+"""A signal with what people do to it: `open_signal` is the way in.
 
+    signal = open_signal("math/qwen3-8b:v3", root=Path("store"))
+    signal.sql("select avg(advantage) from tokens").fetchall()
+    rows = signal.rows(where="finish_reason = 'stop'")
+
+What answers (DuckDB, polars, pandas, `datasets`) is imported when it is asked.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+
+from lopd_store.loading.decoded import default_columns
+from lopd_store.loading.decoded_rows import DecodedRows
 from lopd_store.shard_sets import ShardSet, open_shard_set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal(ShardSet):
-    """Rows to train on, to check or to ask, and who made them."""
+    """Rows to train on, to check or to ask, and who made them.
+
+    `columns` are names, None for all of the format but texts and top-k. `where` is a condition on
+    a row in SQL, such as `finish_reason = 'stop' and len(response_ids) > 100`. Both are pushed
+    down: what they do not need is not read. All methods raise UsageError on a column that is not
+    there or a condition that DuckDB does not take, and IntegrityError, NotFoundError and
+    FormatError where a shard is damaged, gone or no shard.
+    """
+
+    def rows(
+        self, columns: Sequence[str] | None = None, *, where: str | None = None
+    ) -> DecodedRows:
+        """Rows as memory-mapped arrays, decoded and checked once; those of a condition, copied."""
+        rows = DecodedRows.open(self, columns)
+        if where is None:
+            return rows
+        from lopd_store.sql.selecting import matching_rows
+
+        return rows.only(matching_rows(self, where))
+
+    def sql(self, query: str, **others: ShardSet) -> Any:
+        """A DuckDB relation over `signals`, `rollouts`, `tokens` and the macros of docs/sql.md.
+
+        Args:
+            query: one statement that reads. It can read nothing but these signals.
+            others: further ones by the names of their schemas, as in `from b.tokens`; this one's
+                is `a`.
+        """
+        from lopd_store.sql.session import query as run
+
+        return run({"a": self, **others}, query)
+
+    def arrow(self, columns: Sequence[str] | None = None, *, where: str | None = None) -> pa.Table:
+        """A pyarrow.Table; without a condition it is memory-mapped."""
+        if where is None:
+            return DecodedRows.open(self, columns).table()
+        from lopd_store.sql.selecting import select
+
+        return select(self, default_columns(self) if columns is None else columns, where)
+
+    def pl(self, columns: Sequence[str] | None = None, *, where: str | None = None) -> Any:
+        """A polars.DataFrame over the buffers of `arrow`."""
+        import polars as pl
+
+        return pl.from_arrow(self.arrow(columns, where=where))
+
+    def df(self, columns: Sequence[str] | None = None, *, where: str | None = None) -> Any:
+        """A pandas.DataFrame; lists become NumPy arrays of their own."""
+        return self.arrow(columns, where=where).to_pandas()
+
+    def dataset(self, columns: Sequence[str] | None = None, *, where: str | None = None) -> Any:
+        """A `datasets.Dataset` over the memory of `rows`; see `loading.huggingface`."""
+        from lopd_store.loading.huggingface import dataset
+
+        return dataset(self.rows(columns, where=where))
 
 
 def open_signal(name: str, *, root: Path | None) -> Signal:

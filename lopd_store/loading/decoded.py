@@ -47,7 +47,7 @@ def open_columns(shards: ShardSet, names: Sequence[str] | None = None) -> dict[s
         StoreError: no room.
     """
     types = columns_of(shards)
-    wanted = [name for name in types if name in CORE] if names is None else list(names)
+    wanted = _default(types) if names is None else list(names)
     if unknown := [name for name in wanted if name not in types]:
         raise UsageError(
             f"{shards.name}: expected columns among {', '.join(types)}, found"
@@ -63,6 +63,15 @@ def open_columns(shards: ShardSet, names: Sequence[str] | None = None) -> dict[s
             place.fill(shards, types, missing)
             found |= place.mapped(missing)
     return {name: found[name] for name in wanted}
+
+
+def default_columns(shards: ShardSet) -> list[str]:
+    """The columns of `CORE` that there are."""
+    return _default(columns_of(shards))
+
+
+def _default(types: Mapping[str, pa.DataType]) -> list[str]:
+    return [name for name in types if name in CORE]
 
 
 def _with_core(missing: Sequence[str], types: Mapping[str, pa.DataType]) -> list[str]:
