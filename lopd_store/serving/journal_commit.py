@@ -27,6 +27,13 @@ class GroupCommit:
             self._next = asyncio.create_task(self._commit())
         await asyncio.shield(self._next)
 
+    async def idle(self) -> None:
+        """Wait until all that was brought is written, or was refused."""
+        if self._next is not None:
+            await asyncio.wait([self._next])
+        async with self._turn:
+            pass
+
     async def _commit(self) -> None:
         async with self._turn:  # while it waits for its turn, the group fills
             group, self._group, self._next = self._group, [], None

@@ -128,6 +128,8 @@ class Kept:
 
     async def close(self) -> None:
         """Publish what is kept, and let gc have what is not needed. Raises as `publish`."""
+        if self._commit is not None:
+            await self._commit.idle()
         if self._in_background is not None:
             await self._in_background
         await self.publish()

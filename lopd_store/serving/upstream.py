@@ -77,7 +77,7 @@ class UpstreamClient:
         """
         limit = _BYTES_BESIDE + _BYTES_A_TOKEN * sum(len(one.ids) for one in wanted)
         content = json.dumps(question.body).encode()
-        answered = await self._transport.send("POST", question.path, content, limit=limit)
+        answered = await self._transport.send(question.path, content, limit=limit)
         if answered.status != _OK:
             raise self._transport.refused(question.path, answered)
         try:
@@ -87,7 +87,7 @@ class UpstreamClient:
 
     async def relay(self, asked: Asked) -> Reply:
         """The server's own answer to a request as it came. Raises UpstreamError."""
-        answered = await self._transport.send("POST", asked.path, asked.body, limit=_RELAYED_BYTES)
+        answered = await self._transport.send(asked.path, asked.body, limit=_RELAYED_BYTES)
         return Reply(
             status=answered.status, body=answered.body, media_type=answered.media_type, stored=False
         )
@@ -105,7 +105,7 @@ class UpstreamClient:
 
     async def _get(self, path: str, tries: int | None) -> dict[str, Any]:
         """A JSON object that describes the server; empty where it has none."""
-        answered = await self._transport.send("GET", path, limit=_BYTES_BESIDE, tries=tries)
+        answered = await self._transport.send(path, limit=_BYTES_BESIDE, tries=tries)
         if answered.status in _CLOSED:
             raise self._transport.refused(path, answered)
         try:

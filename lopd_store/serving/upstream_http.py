@@ -21,6 +21,8 @@ _TRANSIENT: Final = (
     httpx.PoolTimeout,
 )
 _LONGEST_WAIT: Final = 30.0  # seconds between two tries
+_TO_CONNECT: Final = 10.0  # seconds
+_TO_SAY_WHO: Final = 10.0  # seconds for an answer that takes no work
 _SHOWN: Final = 300  # characters of a stranger's text that a message repeats
 _CLOSED: Final = (401, 403)
 
@@ -112,7 +114,6 @@ class Transport:
             headers["Authorization"] = f"Bearer {options.token}"
         self._client = httpx.AsyncClient(
             headers=headers,
-            timeout=httpx.Timeout(options.timeout, connect=min(options.timeout, 10.0), pool=None),
             limits=httpx.Limits(max_connections=options.requests),
             trust_env=False,
         )
@@ -122,20 +123,13 @@ class Transport:
         await self._client.aclose()
 
     async def send(
-        self,
-        method: str,
-        path: str,
-        content: bytes | None = None,
-        *,
-        limit: int,
-        tries: int | None = None,
+        self, path: str, content: bytes | None = None, *, limit: int, tries: int | None = None
     ) -> Answered:
         """Send a request until it is answered, or until it has been sent often enough.
 
         Args:
-            method: GET or POST.
             path: from the server's root.
-            content: a JSON body.
+            content: a JSON body to post; None gets a page.
             limit: the most bytes an answer may have.
             tries: how often; None takes what the options say.
 
@@ -148,17 +142,11 @@ class Transport:
         for left in reversed(range(tries)):
             try:
                 async with self._gate:
-                    answered = await self._once(method, path, content, limit=limit)
+                    answered = await self._once(path, content, limit)
             except _TRANSIENT as error:
                 if not left:
                     raise self._lost(error, tries) from error
                 asked_for = 0.0
-            except httpx.TimeoutException as error:
-                raise UpstreamTimeoutError(
-                    f"{self._where}: expected an answer in {self._options.timeout:g} s, found none"
-                ) from error
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise self._lost(error, 1) from error
             else:
                 if not left or answered.status not in _AGAIN:
                     return answered
@@ -168,25 +156,44 @@ class Transport:
             wait *= 2
         raise AssertionError("the last try returns or raises")
 
-    async def _once(self, method: str, path: str, content: bytes | None, *, limit: int) -> Answered:
-        headers = {} if content is None else {"Content-Type": "application/json"}
-        url = self._options.base + path
-        async with self._client.stream(method, url, content=content, headers=headers) as response:
-            if response.is_redirect:
+    async def _once(self, path: str, content: bytes | None, limit: int) -> Answered:
+        """One try. Raises what may pass as httpx has it, and all else as UpstreamError."""
+        seconds = self._options.timeout if content else min(self._options.timeout, _TO_SAY_WHO)
+        sending = self._client.stream(
+            "POST" if content else "GET",
+            self._options.base + path,
+            content=content,
+            headers={"Content-Type": "application/json"} if content else {},
+            timeout=httpx.Timeout(seconds, connect=min(seconds, _TO_CONNECT), pool=None),
+        )
+        try:
+            async with sending as response:
+                return await self._whole(response, path, limit)
+        except _TRANSIENT:
+            raise
+        except httpx.TimeoutException as error:
+            raise UpstreamTimeoutError(
+                f"{self._where}: expected an answer in {seconds:g} s, found none"
+            ) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._lost(error, 1) from error
+
+    async def _whole(self, response: httpx.Response, path: str, limit: int) -> Answered:
+        if response.is_redirect:
+            raise UpstreamError(
+                f"{self._where}: expected an answer, found a redirect ({response.status_code}),"
+                " which is not followed: name the server itself"
+            )
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise UpstreamError(f"{self._where}: expected bytes as they are, found compressed")
+        body = bytearray()
+        async for part in response.aiter_raw():
+            body += part
+            if len(body) > limit:
                 raise UpstreamError(
-                    f"{self._where}: expected an answer, found a redirect ({response.status_code}),"
-                    " which is not followed: name the server itself"
+                    f"{self._where}: expected at most {limit} bytes of {path}, found more"
                 )
-            if response.headers.get("Content-Encoding", "identity") != "identity":
-                raise UpstreamError(f"{self._where}: expected bytes as they are, found compressed")
-            body = bytearray()
-            async for part in response.aiter_raw():
-                body += part
-                if len(body) > limit:
-                    raise UpstreamError(
-                        f"{self._where}: expected at most {limit} bytes of {path}, found more"
-                    )
-            return Answered.of(response, bytes(body))
+        return Answered.of(response, bytes(body))
 
     @property
     def _where(self) -> str:

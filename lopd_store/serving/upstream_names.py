@@ -1,7 +1,6 @@
 """What clients call the model of a live server: they go on calling it so when it is away."""
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +11,6 @@ from lopd_store.store import durable, regular
 
 _FILE: Final = "model"
 _LONGEST: Final = 4096  # bytes of a name
-_PATIENCE: Final = 10.0  # seconds; who starts a server waits for it
 
 
 def name_there(upstream: UpstreamOptions, folder: Path) -> str | None:
@@ -26,9 +24,8 @@ def name_there(upstream: UpstreamOptions, folder: Path) -> str | None:
         UsageError: it has several models and none was named.
         StoreError: the disk is full or read-only.
     """
-    quick = replace(upstream, timeout=min(upstream.timeout, _PATIENCE))
     try:
-        name = asyncio.run(_ask(quick))
+        name = asyncio.run(_ask(upstream))
     except UpstreamError:
         return upstream.model or _remembered(folder / _FILE)
     if name is not None:

@@ -57,7 +57,6 @@ def ask_openai(wanted: Sequence[Wanted], model: str | None) -> Question:
         "max_tokens": 1,
         "temperature": 0,
         "prompt_logprobs": 0,
-        "return_token_ids": True,
     }
     return Question(path="/v1/completions", body=body, read=_read_openai)
 
