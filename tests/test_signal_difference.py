@@ -14,7 +14,13 @@ from lopd_store.errors import FormatError, IntegrityError, UsageError
 from lopd_store.identity.model import Fingerprint
 from lopd_store.signal_difference import SignalDifference, compare_signals
 from lopd_store.store import Store
-from tests.building.chain import Arithmetic, build_signal, publish, rows_of
+from tests.building.chain import (
+    Arithmetic,
+    build_signal,
+    publish,
+    rows_of,
+    tokenizer_blob_of,
+)
 from tests.building.fixtures import models, origin, other, root, store, student, teacher
 from tests.cli.runner import run
 from tests.verify.tamper import with_identity
@@ -42,7 +48,7 @@ def put(
         more["loss_mask"] = pa.array(masks, BOOLS)
     rows = rows_of([[5]] * len(responses), responses, **more)
     identity = load(store, "signal").identities[0]
-    blob = store.blobs.get(identity.tokenizer.blob)
+    blob = tokenizer_blob_of(store, identity)
     publish(store, ref, identity, [rows], tokenizer_blob=blob, shard_tokens=shard_tokens)
 
 

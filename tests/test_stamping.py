@@ -52,7 +52,7 @@ def sft(base: Path) -> dict[str, Any]:
             "skipped": {},
         }
     )
-    tokenizer = Identity.parse(identity).tokenizer.blob
+    tokenizer = Identity.parse(identity).tokenizer_blob
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",

@@ -142,6 +142,13 @@ def identity_of(kind: str, model: Fingerprint, **more: Any) -> Identity:
     return Identity.of(**(facts | more))
 
 
+def tokenizer_blob_of(store: Store, identity: Identity) -> bytes:
+    """The packed tokenizer that an identity names."""
+    blob = identity.tokenizer_blob
+    assert blob is not None
+    return store.blobs.get(blob)
+
+
 def publish(
     store: Store,
     ref: str,

@@ -19,7 +19,7 @@ from lopd_store.signals import open_signal
 from lopd_store.store import Store
 from lopd_store.store.durable import no_sync
 from lopd_train.rows import Rows
-from tests.building.chain import publish, rows_in
+from tests.building.chain import publish, rows_in, tokenizer_blob_of
 from tests.train.signals_made import Made, make_signals
 
 
@@ -128,7 +128,8 @@ def changed(store: Store, change: Any, *, ref: str) -> str:
     read = [batch for shard in artifact.open_shards() for batch in shard.batches()]
     batches = map(change, pa.Table.from_batches(read).combine_chunks().to_batches())
     (identity,) = artifact.identities
-    publish(store, ref, identity, batches, tokenizer_blob=store.blobs.get(identity.tokenizer.blob))
+    blob = tokenizer_blob_of(store, identity)
+    publish(store, ref, identity, batches, tokenizer_blob=blob)
     return ref
 
 

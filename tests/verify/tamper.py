@@ -11,7 +11,7 @@ import rfc8785
 from lopd_store.artifacts import load
 from lopd_store.digest import Digest
 from lopd_store.store import Store
-from tests.building.chain import publish
+from tests.building.chain import publish, tokenizer_blob_of
 
 Layers = list[dict[str, Any]]
 
@@ -32,7 +32,7 @@ def republish(store: Store, rows: pa.RecordBatch, *, ref: str = "bad") -> Digest
     """Other rows under the identity of `signal`, coherent in every digest and count."""
     artifact = load(store, "signal")
     identity = artifact.identities[0]
-    blob = store.blobs.get(identity.tokenizer.blob)
+    blob = tokenizer_blob_of(store, identity)
     return publish(store, ref, identity, [rows], tokenizer_blob=blob, shard_tokens=800)
 
 

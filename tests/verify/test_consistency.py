@@ -137,6 +137,7 @@ def test_a_student_with_another_tokenizer_is_refused(lineage: Lineage) -> None:
     other_ids(lineage.student)
     chain = check(lineage)
     assert kinds(chain) == ["other-sft-tokenizer", "other-tokenizer"]
+    assert lineage.identity.tokenizer is not None
     assert lineage.identity.tokenizer.core_digest.text in "\n".join(chain.lines())
 
 

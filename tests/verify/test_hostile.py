@@ -14,8 +14,15 @@ from lopd_store.identity.model import Fingerprint
 from lopd_store.store import Store
 from lopd_store.verify.report import Report
 from lopd_store.verify.target import Depth, verify_artifact
-from tests.building.chain import Arithmetic, ArithmeticEngine, publish
-from tests.verify.tamper import raw_manifest, republish, rows_of_signal, with_values
+from tests.building.chain import Arithmetic, ArithmeticEngine, publish, tokenizer_blob_of
+from tests.verify.tamper import (
+    Layers,
+    raw_manifest,
+    republish,
+    rows_of_signal,
+    with_layers,
+    with_values,
+)
 
 FLOATS = pa.list_(pa.float32())
 ONES = str(Digest.from_hex("1" * 64))
@@ -38,7 +45,7 @@ def as_someone_else(
     document = was.json
     edit(document)
     identity = Identity.from_json(document)
-    blob = store.blobs.get(was.tokenizer.blob)
+    blob = tokenizer_blob_of(store, was)
     publish(store, "bad", identity, [rows], tokenizer_blob=blob, shard_tokens=800)
     return identity
 
@@ -133,3 +140,28 @@ def test_values_that_were_never_rounded_cannot_claim_the_tolerance_of_rounding(
     as_someone_else(signal, edit, rows_of_signal(signal))
     report = verify_artifact(signal, "bad", Depth())
     assert (report.exit_code, kinds(report)) == (5, {"not-rounded"})
+
+
+def test_a_signal_without_the_tokenizer_that_it_names_is_told(signal: Store) -> None:
+    def edit(layers: Layers) -> Layers:
+        return [layer for layer in layers if "tokenizer" not in layer["mediaType"]]
+
+    with_layers(signal, edit)
+    report = verify_artifact(signal, "bad", Depth())
+    assert [problem.kind for problem in report.problems] == ["unnamed-blob"]
+    assert report.exit_code == 5
+
+
+def test_a_teacher_moved_among_the_assertions_is_known_no_more(signal: Store) -> None:
+    def edit(document: Any) -> None:
+        teacher = document["models"].pop("teacher")
+        del document["scorings"]["teacher"]
+        document["signals"] = [one for one in document["signals"] if one["model"] != "teacher"]
+        claims = {"asserted": {"models": {"teacher": teacher}}, "tokenizer": "asserted"}
+        document["imported"] = {"digest": "sha256:" + "0" * 64, "retokenised": False, **claims}
+
+    identity = as_someone_else(signal, edit, rows_of_signal(signal))
+    assert identity.teacher is None
+    report = verify_artifact(signal, "bad", Depth())
+    assert report.ok
+    assert "asserted by whoever imported them" in report.notes[0]
