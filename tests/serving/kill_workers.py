@@ -54,7 +54,7 @@ def append(folder: Path, seed: int, kills: int) -> dict[str, Any]:
     """After each kill: every group that was told of is there, and none but the next one besides."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     report: dict[str, Any] = {"kills": kills, "told": 0, "wrong": []}
-    before = 0
+    seen: set[Path] = set()
     for life in range(kills):
         reading, writing = os.pipe()
         if (child := os.fork()) == 0:
@@ -66,9 +66,9 @@ def append(folder: Path, seed: int, kills: int) -> dict[str, Any]:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             told += sum(map(len, iter(lambda: pipe.read(4096), b"")))
-        paths = sorted(folder.glob("segment-*.journal"))
-        found = [plain(r) for path in paths for r in read_segment(path)[1]][before:]
-        before += len(found)
+        paths = sorted({*folder.glob("segment-*.journal")} - seen)
+        found = [plain(record) for path in paths for record in read_segment(path)[1]]
+        seen.update(paths)
         groups = [[plain(r) for r in group(life * GROUPS + place)] for place in range(told + 1)]
         expected = list(chain.from_iterable(groups))
         sure = len(expected) - len(groups[-1])
