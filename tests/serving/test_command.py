@@ -12,15 +12,12 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-from click.testing import CliRunner
 
-from lopd_cli.errors import Commands
-from lopd_cli.serving import serve
+from tests.cli.runner import run
 from tests.serving.running import EVERYWHERE, Row
 from tests.train.signals_made import Made
 
-RUN = "from lopd_cli.errors import Commands; from lopd_cli.serving import serve; "
-RUN += "Commands(commands=[serve])()"
+RUN = "from lopd_cli.store import main; main()"
 TOKEN = {"LOPD_SERVE_TOKEN": "secret"}
 
 
@@ -53,11 +50,9 @@ def first_line(running: "subprocess.Popen[str]") -> str:
 
 def refused(made: Made, *words: str, **environment: str) -> tuple[int, str]:
     """Exit code and message of a command that ends before it serves, in this process."""
-    group = Commands(commands=[serve])
-    words = ("serve", "--store", str(made.store.root), *words)
-    result = CliRunner().invoke(group, words, env={"LOPD_SERVE_TOKEN": None, **environment})
-    assert result.stdout == ""
-    return result.exit_code, result.stderr
+    said = run("serve", "--store", made.store.root, *words, **environment)
+    assert said.out == ""
+    return said.code, said.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])

@@ -15,13 +15,13 @@ import numpy as np
 import openai
 import pytest
 
+from benchmarks.live_server import NAME, vllm_server
 from lopd_store.engines.protocol import Floats, Sequences
 from lopd_store.identity.model import fingerprint
 from lopd_store.store import Store
 from lopd_store.store.durable import no_sync
 from tests.building.chain import Arithmetic, build_signal, publish_rollouts, random_rows
-from tests.models import save_model
-from tests.serving.live_server import NAME, vllm_server
+from tests.models import MAX_POSITIONS, save_model
 from tests.serving.running import Row, serving, stored_rows
 from tests.serving.test_trl import array
 
@@ -76,7 +76,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     store = Store.open(folder / "store", create=True, sync=no_sync)
     publish_rollouts(store, student, [random_rows(ROWS, seed=3, longest=60)])
     with ExitStack() as open_until:
-        live_url = open_until.enter_context(vllm_server(folder / "teacher", folder / "log"))
+        live_url = open_until.enter_context(
+            vllm_server(folder / "teacher", folder / "log", max_model_len=MAX_POSITIONS)
+        )
         build_signal(store, teacher, scorer=FromServer(url=live_url))
         replay_url = open_until.enter_context(serving(store.root, "signal", names=[NAME]))
         live, replay = (

@@ -8,16 +8,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import httpx
 
-from tests.models import MAX_POSITIONS
-
-NAME = "teacher"
-START_SECONDS = 240
+NAME: Final = "teacher"
+START_SECONDS: Final = 240.0
 
 
 def free_port() -> int:
+    """A port of loopback that nobody has now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -25,8 +25,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def vllm_server(model: Path, log: Path, *, seconds: float = START_SECONDS) -> Iterator[str]:
-    """The URL of a vLLM server of `model`, called `teacher`; it takes about 20 seconds to start."""
+def vllm_server(
+    model: Path, log: Path, *, max_model_len: int = 512, seconds: float = START_SECONDS
+) -> Iterator[str]:
+    """The URL of a vLLM server of `model`, called `teacher`; it takes about 20 seconds to start.
+
+    Args:
+        model: a folder; its weights are run in float32.
+        log: where the server's output goes.
+        max_model_len: the longest sequence, in ids.
+        seconds: how long its start may take.
+    """
     port = free_port()
     environment = {
         **os.environ,
@@ -42,7 +51,7 @@ def vllm_server(model: Path, log: Path, *, seconds: float = START_SECONDS) -> It
         "--host": "127.0.0.1",
         "--port": str(port),
         "--dtype": "float32",
-        "--max-model-len": str(MAX_POSITIONS),
+        "--max-model-len": str(max_model_len),
         "--kv-cache-memory-bytes": str(64 << 20),
         "--max-num-batched-tokens": "512",
         "--max-num-seqs": "16",
@@ -70,11 +79,16 @@ def vllm_server(model: Path, log: Path, *, seconds: float = START_SECONDS) -> It
 def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        assert process.poll() is None, log.read_text(errors="replace")[-4000:]
+        if process.poll() is not None:
+            raise SystemExit(f"vLLM did not start: {_end_of(log)}")
         try:
             if httpx.get(f"{url}/health", timeout=5).is_success:
                 return
         except httpx.TransportError:
             pass
         time.sleep(0.2)
-    raise AssertionError(f"no answer within {seconds} s: {log.read_text(errors='replace')[-4000:]}")
+    raise SystemExit(f"vLLM did not answer within {seconds} s: {_end_of(log)}")
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-4000:]
