@@ -2,7 +2,7 @@
 
     signal = open_signal("math/qwen3-8b:v3", root=Path("store"))
     signal.sql("select avg(advantage) from tokens").fetchall()
-    rows = signal.rows(where="finish_reason = 'stop'")
+    rows = signal.open_rows(where="finish_reason = 'stop'")
 
 What answers (DuckDB, polars, pandas, `datasets`) is imported when it is asked.
 """
@@ -30,7 +30,7 @@ class Signal(ShardSet):
     FormatError where a shard is damaged, gone or no shard.
     """
 
-    def rows(
+    def open_rows(
         self, columns: Sequence[str] | None = None, *, where: str | None = None
     ) -> DecodedRows:
         """Rows as memory-mapped arrays, decoded and checked once; those of a condition, copied."""
@@ -72,10 +72,10 @@ class Signal(ShardSet):
         return self.arrow(columns, where=where).to_pandas()
 
     def dataset(self, columns: Sequence[str] | None = None, *, where: str | None = None) -> Any:
-        """A `datasets.Dataset` over the memory of `rows`; see `loading.huggingface`."""
+        """A `datasets.Dataset` over the memory of `open_rows`; see `loading.huggingface`."""
         from lopd_store.loading.huggingface import dataset
 
-        return dataset(self.rows(columns, where=where))
+        return dataset(self.open_rows(columns, where=where))
 
 
 def open_signal(name: str, *, root: Path | None) -> Signal:
