@@ -11,6 +11,7 @@ from lopd_cli.importing import import_
 from lopd_cli.keeping import gc, rm, tag
 from lopd_cli.looking import diff, log, ls, show
 from lopd_cli.making import build, generate
+from lopd_cli.querying import sql
 from lopd_cli.serving import serve
 
 
@@ -25,7 +26,7 @@ def main() -> None:
 
 
 for command in (
-    generate, build, verify, fingerprint, stamp, ls, show, log, diff, import_, export, serve,
+    generate, build, verify, fingerprint, stamp, ls, show, log, diff, sql, import_, export, serve,
     tag, rm, gc, fsck,
 ):  # fmt: skip
     main.add_command(command)
