@@ -90,8 +90,6 @@ class Prompt:
 
 
 _TABLES: Final = """
-    select schema_name as schema, view_name as view, string_agg(column_name, ', ') as columns
-    from duckdb_views() join duckdb_columns()
-        on (view_name = table_name and duckdb_views.schema_name = duckdb_columns.schema_name)
-    where not duckdb_views.internal group by all order by all
+    select schema_name as schema, table_name as view, string_agg(column_name, ', ') as columns
+    from duckdb_columns() where not internal group by all order by all
 """

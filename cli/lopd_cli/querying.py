@@ -29,8 +29,9 @@ from lopd_store.shard_sets import ShardSet, open_shard_set
     "--parquet",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write a Parquet file; one that is there is not replaced.",
+    help="Write the rows as Parquet.",
 )
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @store_option
 @as_json
 def sql(
@@ -39,6 +40,7 @@ def sql(
     others: Sequence[str],
     csv_wanted: bool,  # noqa: FBT001 - a flag
     parquet: Path | None,
+    force: bool,  # noqa: FBT001 - a flag
     root: Path,
     json_wanted: bool,  # noqa: FBT001 - a flag
 ) -> None:
@@ -60,7 +62,7 @@ def sql(
     text = sys.stdin.read() if query is None else query
     answer = _answer(connection, text)
     if parquet is not None:
-        _write(answer, parquet)
+        _write(answer, parquet, overwrite=force)
     elif json_wanted:
         print_json_rows(answer)
     elif csv_wanted:
@@ -89,8 +91,8 @@ def _answer(connection: Any, text: str) -> Any:
         return ask(connection, text).to_arrow_reader()
 
 
-def _write(answer: Any, path: Path) -> None:
+def _write(answer: Any, path: Path, *, overwrite: bool) -> None:
     from lopd_store.adapters.writing import write_file
 
-    size = write_file(iter(answer), path, file="parquet", note=b"{}", overwrite=False)
+    size = write_file(iter(answer), path, file="parquet", note=b"{}", overwrite=overwrite)
     echo(f"{path}: {size:,} bytes", err=True)
