@@ -140,12 +140,12 @@ def _template_digest(template: str | None) -> Digest | None:
 
 
 def _load(text: str, *, where: str) -> Tokenizer:
-    with _refusing(where):
+    with refusing(where):
         return Tokenizer.from_str(text)
 
 
 @contextmanager
-def _refusing(where: str) -> Iterator[None]:
+def refusing(where: str) -> Iterator[None]:
     """The library's errors as ours: it raises bare Exception, and panics on some tokenizers.
 
     A panic is a BaseException of a class that cannot be imported.
@@ -190,7 +190,7 @@ def _vocab_digest(pieces: dict[str, int]) -> Digest:
 
 
 def _probe_digest(tokenizer: Tokenizer, *, where: str) -> Digest:
-    with _refusing(where):
+    with refusing(where):
         ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in PROBES]
     return tagged("lopd.tokenizer-probe.v1", canonical.encode(ids))
 
