@@ -1,0 +1,109 @@
+"""What a signal answers, beside what pyarrow reads from its shards."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lopd_store.errors import UsageError
+from lopd_store.signals import Signal, open_signal
+from lopd_store.sql.selecting import matching_rows
+from tests.building.chain import rows_in
+from tests.train.signals_made import Made, make_signals
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_signals(tmp_path_factory.mktemp("made"), rows=40, shard_tokens=150, masked=True)
+
+
+@pytest.fixture
+def signal(made: Made) -> Signal:
+    return open_signal("signal", root=made.store.root)
+
+
+def test_all_verbs_give_the_same_rows(made: Made, signal: Signal) -> None:
+    expected = rows_in(made.store, "signal").to_pydict()
+    table = signal.arrow()
+    assert table.select(list(expected)).to_pydict() == expected
+    assert signal.open_rows().table().equals(table)
+    assert signal.pl().equals(pl.DataFrame(pl.from_arrow(table)))
+    assert signal.df()["sample_id"].tolist() == expected["sample_id"]
+    assert signal.dataset()["finish_reason"][:] == expected["finish_reason"]
+    assert signal.sql("select sample_id from signals").fetchall() == [
+        (name,) for name in expected["sample_id"]
+    ]
+
+
+def test_a_condition_gives_the_same_rows_to_every_verb(made: Made, signal: Signal) -> None:
+    table = rows_in(made.store, "signal").to_pydict()
+    where = "finish_reason = 'stop' and len(response_ids) > 6"
+    kept = [
+        row
+        for row, (reason, ids) in enumerate(
+            zip(table["finish_reason"], table["response_ids"], strict=True)
+        )
+        if reason == "stop" and len(ids) > 6
+    ]
+    assert 0 < len(kept) < 40
+    assert matching_rows(signal, where).tolist() == kept
+    names = ["response_ids", "sample_id", "loss_mask"]
+    expected = {name: [table[name][row] for row in kept] for name in names}
+    assert signal.arrow(names, where=where).to_pydict() == expected
+    rows = signal.open_rows(names, where=where)
+    assert rows.table().to_pydict() == expected
+    np.testing.assert_array_equal(rows[1]["loss_mask"], expected["loss_mask"][1])
+    assert signal.pl(names, where=where).to_dict(as_series=False) == expected
+    assert signal.df(names, where=where)["sample_id"].tolist() == expected["sample_id"]
+    assert signal.dataset(names, where=where)["response_ids"][:] == expected["response_ids"]
+
+
+def test_no_row_may_be_left(signal: Signal) -> None:
+    assert len(signal.open_rows(where="false")) == 0
+    assert signal.arrow(["sample_id"], where="false").num_rows == 0
+    assert signal.open_rows(where="false").padded(["response_ids"], np.empty(0, np.int64))
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "",
+        "nope = 1",
+        "true) union (select 1, 2",
+        "true; select 1",
+        "true) --",
+        "count(*) > 1",
+        "exists (from read_text('/etc/hostname'))",
+        "exists (from glob('/etc/*'))",
+    ],
+)
+def test_what_is_not_one_condition_on_a_row_is_refused(signal: Signal, condition: str) -> None:
+    with pytest.raises(UsageError):
+        signal.open_rows(where=condition)
+    with pytest.raises(UsageError):
+        signal.arrow(["sample_id"], where=condition)
+
+
+def test_a_column_nobody_has_is_refused(signal: Signal) -> None:
+    for verb in (signal.arrow, signal.pl, signal.df, signal.dataset, signal.open_rows):
+        with pytest.raises(UsageError, match="nope"):
+            verb(["nope"])
+    with pytest.raises(UsageError, match="nope"):
+        signal.arrow(['nope" from signals --'], where="true")
+    with pytest.raises(UsageError, match="at least one column"):
+        signal.arrow([], where="true")
+
+
+def test_further_signals_are_schemas_of_their_names(made: Made, signal: Signal) -> None:
+    other = open_signal("rollouts", root=made.store.root)
+    found = signal.sql(
+        "select count(*) from a.signals join b.rollouts using (sample_id)", b=other
+    ).fetchall()
+    assert found == [(40,)]
+
+
+def test_a_relation_outlives_its_signal(made: Made) -> None:
+    relation = open_signal("signal", root=made.store.root).sql("from signals")
+    assert relation.filter("len(response_ids) > 6").aggregate("count(*)").fetchall()[0][0] > 0
+    assert Path(made.store.root).is_dir()
