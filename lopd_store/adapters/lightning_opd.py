@@ -17,7 +17,7 @@ from lopd_store.adapters import layout
 from lopd_store.adapters.source import Source
 from lopd_store.digest import Digest
 from lopd_store.errors import FormatError, UsageError
-from lopd_store.identity.tokenizer import open_tokenizer
+from lopd_store.identity.tokenizer import open_tokenizer, refusing
 from lopd_store.inputs.files import read_file
 from lopd_store.inputs.source import RowSource
 from lopd_store.inputs.text import Renderer, replaced
@@ -166,13 +166,14 @@ class Texts:
         )
 
     def _decoded(self, ids: Sequence[list[int]], *, skip_special_tokens: bool) -> list[str]:
-        return list(
-            self._tokenizer.decode_batch(list(ids), skip_special_tokens=skip_special_tokens)
-        )
+        with refusing("tokenizer blob"):
+            found = self._tokenizer.decode_batch(list(ids), skip_special_tokens=skip_special_tokens)
+        return list(found)
 
     def _encoded(self, texts: Sequence[str]) -> list[list[int]]:
-        encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        return [list(one.ids) for one in encoded]
+        with refusing("tokenizer blob"):
+            encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+            return [list(one.ids) for one in encoded]
 
 
 def _texts(batch: pa.RecordBatch, name: str) -> list[str]:

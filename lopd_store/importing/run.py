@@ -100,7 +100,7 @@ def import_file(
     identity = claims.identity(source, kind=kind, read_as=format)
     rows = in_our_types(source, kind=kind)
     job = Job(store, _plan(rows, identity, options))
-    draft_blob = tokenizer.reading.blob if tokenizer else None
+    blob = tokenizer.reading.blob if tokenizer else None
     built = work_through(
         store,
         job,
@@ -108,7 +108,7 @@ def import_file(
         share=options.share,
         progress=progress,
         work=lambda: _work(job, rows, options, progress),
-        publish=lambda: _publish(store, job, path, draft_blob),
+        publish=lambda: _publish(store, job, path, blob),
     )
     return Import(built=built, identity=identity, finish_reasons=_finish_reasons(store, built))
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from lopd_store.errors import EngineError, FormatError
-from lopd_store.identity.tokenizer import open_tokenizer
+from lopd_store.identity.tokenizer import open_tokenizer, refusing
 from lopd_store.inputs.conform import with_problems
 from lopd_store.inputs.source import PROBLEM
 from lopd_store.rows.columns import type_text
@@ -57,7 +57,8 @@ class ModelRenderer:
 
     def prompt(self, text: str) -> list[int]:
         """See Renderer."""
-        return list(self._tokenizer.encode(text).ids)
+        with refusing(str(self._folder)):
+            return list(self._tokenizer.encode(text).ids)
 
     def messages(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         """See Renderer. Raises FormatError when the model has no chat template for them."""
@@ -73,7 +74,8 @@ class ModelRenderer:
 
     def templated(self, text: str) -> list[int]:
         """See Renderer."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        with refusing(str(self._folder)):
+            return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def response(self, text: str) -> list[int]:
         """See Renderer."""

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lopd_store import inspect
+from lopd_store.artifacts import load
 from lopd_store.building.options import JobOptions
 from lopd_store.building.progress import Silence
 from lopd_store.errors import FormatError, IntegrityError, NotFoundError, UsageError
@@ -223,6 +226,16 @@ def test_a_format_nobody_reads_is_refused(name: str, empty: Store, tmp_path: Pat
         import_file(empty, path, format="jsonl", ref="signal", kind="sft")
     with pytest.raises(NotFoundError):
         import_file(empty, tmp_path / "none.jsonl", format="jsonl", ref="signal")
+
+
+def test_columns_of_ours_are_read_from_parquet_as_from_lines(empty: Store, tmp_path: Path) -> None:
+    rows = line_rows(7)
+    made = of_lines(empty, rows, tmp_path)
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)  # int64 ids and float64 log-probs
+    import_file(empty, path, format="jsonl", ref="parquet")
+    assert stored(empty, "parquet") == stored(empty)
+    assert made.identity.digest != load(empty, "parquet").identities[0].digest
 
 
 def test_lines_in_chunks_are_the_lines_in_one(empty: Store, tmp_path: Path) -> None:
