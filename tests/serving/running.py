@@ -13,6 +13,8 @@ import uvicorn
 
 from lopd_store.serving.answers import Backend
 from lopd_store.serving.app import create_app
+from lopd_store.serving.limits import Limits
+from lopd_store.serving.server import configuration
 from lopd_store.serving.stored import OpenedSignals
 from lopd_store.store import Store
 from tests.building.chain import rows_in
@@ -61,8 +63,7 @@ def stored_rows(store: Store, ref: str) -> list[Row]:
 @contextmanager
 def running(app: Any) -> Iterator[str]:
     """The URL of an application while it runs."""
-    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(configuration(app, Limits()))
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

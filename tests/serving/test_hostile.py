@@ -172,6 +172,34 @@ def connected(url: str) -> socket.socket:
     return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20)
 
 
+def test_a_head_without_end_is_cut_off(url: str) -> None:
+    with connected(url) as endless, pytest.raises(ConnectionError):
+        send_fields(endless, 10_000)
+
+
+def send_fields(connection: socket.socket, count: int) -> None:
+    """The beginning of a request with so many fields of 4 KiB."""
+    connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n")
+    for number in range(count):
+        connection.sendall(b"x-%d: " % number + b"a" * 4096 + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
+    ],
+    ids=["negative", "twice", "huge", "TLS"],
+)
+def test_a_head_that_makes_no_sense_gets_400(url: str, head: bytes) -> None:
+    with connected(url) as odd:
+        odd.sendall(head)
+        assert odd.recv(1000).startswith(b"HTTP/1.1 400 ")
+
+
 def half_of_a_request(length: int) -> bytes:
     return (
         f"POST {sglang.PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
