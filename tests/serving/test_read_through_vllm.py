@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.live_server import NAME, vllm_server
 from lopd_store.artifacts import load
 from lopd_store.building.options import EngineOptions
 from lopd_store.identity.model import fingerprint
@@ -13,7 +14,6 @@ from lopd_store.store import Store
 from lopd_store.verify.target import Depth, verify_artifact
 from tests.models import save_model
 from tests.serving.caching_server import REF, caching_server, sequences
-from tests.serving.live_server import NAME, vllm_server
 from tests.serving.live_teacher import LiveTeacher
 
 pytestmark = pytest.mark.engine
