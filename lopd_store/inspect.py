@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from lopd_store.artifacts import Artifact, load
-from lopd_store.common_samples import Rows, connected
+from lopd_store.common_samples import attached
 from lopd_store.digest import Digest
 from lopd_store.documents import media
 from lopd_store.documents.identity import Identity
@@ -213,14 +213,13 @@ def _changed(left: Any, right: Any, where: str = "") -> list[dict[str, Any]]:
 
 
 def _rows_that_differ(a: Artifact, b: Artifact) -> dict[str, Any]:
-    left, right = Rows.of(a), Rows.of(b)
-    paths = [left.paths, right.paths]
-    with connected(left, right) as connection:
-        both, only_left, only_right = connection.execute(_COUNTS, paths).fetchone()
+    with attached(a, b) as pair:
+        both, only_left, only_right = pair.answer(_COUNTS)
+        left, right = pair.columns
         numbers = {
-            name: dict(zip(_MEASURES, connection.execute(query, paths).fetchone(), strict=True))
+            name: dict(zip(_MEASURES, pair.answer(query), strict=True))
             for name, query in _GAPS.items()
-            if name in left.columns & right.columns
+            if name in left & right
         }
     rows = {"common": both, "only_left": only_left, "only_right": only_right}
     return {"rows": rows, "columns": numbers}
@@ -230,8 +229,8 @@ _COUNTS: Final = """
     select count(*) filter (a.sample_id is not null and b.sample_id is not null),
            count(*) filter (b.sample_id is null),
            count(*) filter (a.sample_id is null)
-    from (select sample_id from read_parquet($1)) a
-    full join (select sample_id from read_parquet($2)) b using (sample_id)
+    from (select sample_id from a.signals) a
+    full join (select sample_id from b.signals) b using (sample_id)
 """
 _MEASURES: Final = ("tokens", "differing", "mean_abs", "max_abs")
 # A column cannot be a parameter of a statement: each query is spelled out of our own constants.
@@ -239,7 +238,7 @@ _GAPS: Final = {
     column: f"""
     with pairs as (
         select unnest(a.{column}) as x, unnest(b.{column}) as y
-        from read_parquet($1) a join read_parquet($2) b using (sample_id)
+        from a.signals a join b.signals b using (sample_id)
     )
     select count(*), count(*) filter (x is distinct from y),
            coalesce(avg(abs(x::double - y::double)), 0.0),

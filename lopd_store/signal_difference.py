@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from lopd_store.artifacts import Artifact, load
-from lopd_store.common_samples import MASK, Rows, connected
+from lopd_store.common_samples import attached
 from lopd_store.documents.model import ModelIdentity
 from lopd_store.errors import FormatError, UsageError
 from lopd_store.identity.compare import facts, same_teacher
@@ -77,15 +77,18 @@ def compare_signals(store: Store, left: str, right: str) -> SignalDifference:
         NotFoundError, IntegrityError: as `artifacts.load` and what it opens.
     """
     a, b = load(store, left), load(store, right)
-    rows = [_checked(name, artifact) for name, artifact in ((left, a), (right, b))]
-    with connected(*rows) as connection:
-        query = _query([each.masked for each in rows])
-        found = connection.execute(query, [each.paths for each in rows]).fetchone()
+    for name, artifact in ((left, a), (right, b)):
+        _refuse_other_kinds(name, artifact)
+    with attached(a, b) as pair:
+        for name, columns in zip((left, right), pair.columns, strict=True):
+            if COLUMN not in columns:
+                raise FormatError(f"{name}: expected {COLUMN} in every shard, found one without")
+        found = pair.answer(_QUERY)
     measures = dict(zip(_MEASURES, found, strict=True))
     if broken := measures.pop("broken"):
         raise FormatError(
-            f"expected as many finite {COLUMN} for a sample in {left} as in {right},"
-            f" found {broken} tokens without: lopd-store verify says which"
+            f"expected samples with as many finite {COLUMN} in {left} as in {right},"
+            f" found {broken} without: lopd-store verify says which"
         )
     scored_a, scored_b = _teachers(a), _teachers(b)
     return SignalDifference(
@@ -96,14 +99,9 @@ def compare_signals(store: Store, left: str, right: str) -> SignalDifference:
     )
 
 
-def _checked(name: str, artifact: Artifact) -> Rows:
-    if artifact.document.kind != "signal":
-        kind = artifact.document.kind
+def _refuse_other_kinds(name: str, artifact: Artifact) -> None:
+    if (kind := artifact.document.kind) != "signal":
         raise UsageError(f"{name}: expected an artifact of kind signal, found {kind}")
-    rows = Rows.of(artifact)
-    if COLUMN not in rows.columns:
-        raise FormatError(f"{name}: expected {COLUMN} in every shard, found a shard without")
-    return rows
 
 
 def _teachers(artifact: Artifact) -> dict[str, ModelIdentity | None]:
@@ -128,47 +126,7 @@ def _same(a: Sequence[ModelIdentity | None], b: Sequence[ModelIdentity | None]) 
 
 
 _MEASURES: Final = (
-    "samples",
-    "tokens",
-    "differing",
-    "mean",
-    "std",
-    "mean_abs",
-    "max_abs",
-    "over_one_nat",
-    "sigma_squared",
-    "broken",
+    *("samples", "tokens", "differing", "mean", "std", "mean_abs", "max_abs", "over_one_nat"),
+    *("sigma_squared", "broken"),
 )
-
-
-def _query(masked: Sequence[bool]) -> str:
-    """One pass over the tokens, a row a sample, then over the samples. Sums are in float64.
-
-    A token counts unless a mask says false. The spread is put together from that within samples
-    and that between their means, as squares of a large mean would swallow a small spread.
-    """
-    names = [f"{side}.{MASK}" for side, has in zip("ab", masked, strict=True) if has]
-    masks = "".join(f", unnest({name}) as mask_{name[0]}" for name in names)
-    counted = " and ".join(f"mask_{name[0]} is not false" for name in names) or "true"
-    return f"""
-    with tokens as (
-        select sample_id, unnest(a.{COLUMN}) as x, unnest(b.{COLUMN}) as y{masks}
-        from read_parquet($1, union_by_name = true) a
-        join read_parquet($2, union_by_name = true) b using (sample_id)
-    ), deltas as (
-        select sample_id, x::double - y::double as delta from tokens where {counted}
-    ), samples as materialized (
-        select count(*) as n, count(*) filter (delta is null or not isfinite(delta)) as broken,
-               count(*) filter (delta != 0) as differing, avg(delta) as mean,
-               case when broken = 0 then var_pop(delta) end as spread, sum(abs(delta)) as total,
-               max(abs(delta)) as largest, count(*) filter (abs(delta) > 1) as over_one
-        from deltas group by sample_id
-    ), whole as (select sum(n * mean) / sum(n) as mean from samples)
-    select count(*), coalesce(sum(n), 0)::bigint, coalesce(sum(differing), 0)::bigint,
-           coalesce(any_value(whole.mean), 0.0),
-           coalesce(sqrt(sum(n * (spread + (samples.mean - whole.mean) ** 2)) / sum(n)), 0.0),
-           coalesce(sum(total) / sum(n), 0.0), coalesce(max(largest), 0.0),
-           coalesce(sum(over_one) / sum(n), 0.0), coalesce(avg(total ** 2), 0.0),
-           coalesce(sum(broken), 0)::bigint
-    from samples, whole
-    """  # noqa: S608 - our own constants only
+_QUERY: Final = f"select {', '.join(_MEASURES)} from compare('a', 'b')"  # noqa: S608 - our words
