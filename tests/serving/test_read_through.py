@@ -1,37 +1,42 @@
-"""A read-through cache: asked once, kept, answered from then on; whoever asks, however many."""
+"""A read-through cache: asked once, kept, answered from then on."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+import shutil
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import pytest
 
 from lopd_store.artifacts import load
 from lopd_store.errors import ConsistencyError, StoreError, UsageError
 from lopd_store.identity.model import Fingerprint
-from lopd_store.serving.answers import Asked, Missing, Scored
-from lopd_store.serving.answers import Sequence as Ids
+from lopd_store.serving.answers import Missing
 from lopd_store.serving.growth import Growth
 from lopd_store.serving.journal import Journal
 from lopd_store.serving.readthrough import ReadThrough
 from lopd_store.serving.readthrough_kept import Counts, Kept
 from lopd_store.serving.readthrough_open import open_read_through
 from lopd_store.serving.upstream import UpstreamClient
-from lopd_store.serving.upstream_http import UpstreamError, UpstreamOptions
+from lopd_store.serving.upstream_http import UpstreamError
 from lopd_store.serving.upstream_identity import Teacher
 from lopd_store.store import Store
 from lopd_store.store.durable import no_sync
 from lopd_store.verify.target import Depth, verify_artifact
-from tests.building.chain import arithmetic, rows_in
+from tests.building.chain import rows_in
 from tests.serving.live_teacher import LiveTeacher, running
-
-T = TypeVar("T")
-Work = Callable[[ReadThrough], Awaitable[T]]
-ONE, TWO, THREE = [5, 6, 7, 8, 9], [5, 6, 8, 8], [11, 12, 13]
+from tests.serving.reading_through import (
+    ONE,
+    THREE,
+    TWO,
+    ask,
+    asked,
+    expect_right,
+    options,
+    run,
+)
+from tests.train.signals_made import Made
 
 
 @pytest.fixture
@@ -43,58 +48,6 @@ def empty(tmp_path: Path) -> Store:
 def live() -> Iterator[LiveTeacher]:
     with running(LiveTeacher()) as teacher:
         yield teacher
-
-
-def options(live: LiveTeacher) -> UpstreamOptions:
-    return UpstreamOptions(url=live.url, first_wait=0.0, tries=2)
-
-
-def run(
-    store: Store, live: LiveTeacher, teacher: Fingerprint, work: Work[T], **more: Any
-) -> tuple[T, Counts]:
-    """Work with a cache that grows `live`, opened and closed around it."""
-
-    async def opened() -> tuple[T, Counts]:
-        facts: dict[str, Any] = {"upstream": options(live), "teacher": Teacher(fingerprint=teacher)}
-        facts |= more
-        async with open_read_through(store, facts.pop("ref", "live"), **facts) as cache:
-            return await work(cache), cache.counts
-
-    return asyncio.run(opened())
-
-
-def asked(
-    *sequences: list[int], prompt: int | None = None, protocol: str = "openai", echo: bool = False
-) -> Asked:
-    return Asked(
-        protocol=protocol,
-        path="/v1/completions",
-        body=json.dumps({"echo": echo}).encode(),
-        sequences=tuple(Ids(ids=np.array(s, np.int32), prompt_length=prompt) for s in sequences),
-    )
-
-
-def expect_right(request: Asked, found: Sequence[Scored], *, stored: bool = True) -> None:
-    """Everything after each sequence's prompt is there, is the teacher's, and is stored."""
-    for sequence, scored in zip(request.sequences, found, strict=True):
-        assert scored.prompt_length <= max(1, sequence.prompt_length or 0)
-        expected = arithmetic(sequence.ids.tolist(), scored.prompt_length)
-        assert scored.logprobs.tolist() == expected.tolist()
-        assert scored.stored == stored
-
-
-def ask(*requests: Asked) -> Work[list[list[Scored]]]:
-    """One request after the other."""
-
-    async def work(cache: ReadThrough) -> list[list[Scored]]:
-        return [await cache.scored(request) for request in requests]
-
-    return work
-
-
-async def until(happened: Callable[[], object]) -> None:
-    while not happened():  # noqa: ASYNC110 - what threads do sets no event of this loop
-        await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("protocol", ["openai", "sglang", "trl"])
@@ -184,102 +137,6 @@ def test_what_is_missing_is_missing_until_it_was_brought(
     run(empty, live, teacher, work)
 
 
-def test_many_callers_of_one_sequence_are_one_question(
-    empty: Store, live: LiveTeacher, teacher: Fingerprint
-) -> None:
-    async def work(cache: ReadThrough) -> None:
-        live.gate.clear()
-        request = asked(ONE, TWO)
-        callers = [asyncio.create_task(cache.scored(request)) for _ in range(40)]
-        await until(lambda: live.requests)
-        callers[0].cancel()
-        live.gate.set()
-        for found in await asyncio.gather(*callers[1:]):
-            expect_right(request, found)
-
-    _, counts = run(empty, live, teacher, work)
-    assert live.scored == [tuple(ONE), tuple(TWO)]
-    assert (counts.asked, counts.kept) == (2, 2)
-
-
-def test_what_everybody_went_away_from_is_kept_all_the_same(
-    empty: Store, live: LiveTeacher, teacher: Fingerprint
-) -> None:
-    async def work(cache: ReadThrough) -> None:
-        live.gate.clear()
-        caller = asyncio.create_task(cache.scored(asked(ONE)))
-        await until(lambda: live.requests)
-        caller.cancel()
-        live.gate.set()
-        await until(lambda: cache.counts.kept)
-
-    run(empty, live, teacher, work)
-    assert rows_in(empty, "live").column("response_ids").to_pylist() == [ONE[1:]]
-
-
-def sequences(count: int, seed: int) -> list[list[int]]:
-    chance = np.random.default_rng(seed)
-    return [chance.integers(5, 267, chance.integers(2, 30)).tolist() for _ in range(count)]
-
-
-@pytest.mark.parametrize("publish_tokens", [10**9, 100])
-def test_whoever_asks_for_whatever_at_once_each_sequence_is_asked_for_once(
-    empty: Store, live: LiveTeacher, teacher: Fingerprint, publish_tokens: int
-) -> None:
-    everything = sequences(80, seed=1)
-
-    async def client(cache: ReadThrough, seed: int) -> None:
-        chance = np.random.default_rng(seed)
-        for _ in range(6):
-            places = chance.integers(0, len(everything), 5).tolist()
-            request = asked(*(everything[place] for place in places))
-            expect_right(request, await cache.scored(request))
-
-    async def work(cache: ReadThrough) -> None:
-        await asyncio.gather(*(client(cache, seed) for seed in range(40)))
-
-    _, counts = run(empty, live, teacher, work, publish_tokens=publish_tokens)
-    assert len(live.scored) == len(set(live.scored)) == counts.asked == counts.kept
-    rows = rows_in(empty, "live").to_pylist()
-    assert sorted(tuple(r["prompt_ids"] + r["response_ids"]) for r in rows) == sorted(live.scored)
-    assert (counts.published > 1) == (publish_tokens == 100)
-    assert load(empty, "live").document.duplicates == 0
-
-
-def test_who_asked_together_with_a_bad_sequence_is_asked_for_again_alone(
-    empty: Store, live: LiveTeacher, teacher: Fingerprint
-) -> None:
-    live.longest = 10
-
-    async def work(cache: ReadThrough) -> None:
-        live.gate.clear()
-        spoilt = asyncio.create_task(cache.scored(asked(ONE, list(range(5, 30)))))
-        await until(lambda: live.requests)
-        innocent = asyncio.create_task(cache.scored(asked(ONE)))
-        await asyncio.sleep(0)
-        live.gate.set()
-        expect_right(asked(ONE), await innocent)
-        with pytest.raises(UpstreamError, match=r"found status 400 .*maximum context length"):
-            await spoilt
-
-    _, counts = run(empty, live, teacher, work)
-    assert (counts.asked, counts.failed, counts.kept) == (3, 2, 1)
-
-
-def test_a_failure_is_shared_by_its_callers_and_forgotten_after_it(
-    empty: Store, live: LiveTeacher, teacher: Fingerprint
-) -> None:
-    async def work(cache: ReadThrough) -> None:
-        live.refusals = [500]
-        callers = [cache.scored(asked(ONE)) for _ in range(5)]
-        found = await asyncio.gather(*callers, return_exceptions=True)
-        assert [type(one) for one in found] == [UpstreamError] * 5
-        expect_right(asked(ONE), await cache.scored(asked(ONE)))
-
-    run(empty, live, teacher, work)
-    assert len(live.requests) == 2
-
-
 def test_an_answer_that_cannot_be_right_is_stored_nowhere(
     empty: Store, live: LiveTeacher, teacher: Fingerprint
 ) -> None:
@@ -330,6 +187,20 @@ def test_signals_beside_are_answered_first_and_never_asked_for(
     assert counts.asked == 1
     _, counts = run(signal, live, teacher, ask(*requests), beside=["signal", "live"])
     assert counts.asked == 0
+
+
+def test_positions_that_a_signal_masks_are_asked_for(
+    made: Made, live: LiveTeacher, tmp_path: Path
+) -> None:
+    """Every third position is masked, from the first."""
+    store = Store.open(shutil.copytree(made.store.root, tmp_path / "copy"), sync=no_sync)
+    row = next(r for r in rows_in(store, "signal").to_pylist() if len(r["response_ids"]) == 3)
+    ids, prompt = row["prompt_ids"] + row["response_ids"], len(row["prompt_ids"])
+    requests = [asked(ids, prompt=prompt + 1), asked(ids, prompt=prompt)]
+    found, counts = run(store, live, made.teacher, ask(*requests), beside=["signal"])
+    assert found[0][0].logprobs.tolist()[-2:] == row["teacher_logprobs"][1:]
+    expect_right(requests[1], found[1])
+    assert counts.asked == 1
 
 
 def test_signals_of_another_teacher_do_not_stand_beside(
