@@ -1,110 +1,136 @@
-"""Answers to queries on stdout: as a table for people, as JSON or CSV; a batch at a time."""
+"""Answers to queries on stdout: a table for people, JSON or CSV for programs; a batch at a time."""
 
 import csv
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import chain, islice
 from typing import Any, Final
+from unicodedata import combining, east_asian_width
 
 import click
 import pyarrow as pa
 
-from lopd_cli.output import harmless
+from lopd_cli.output import echo, harmless
+from lopd_store.sql.answers import Answer
 
-_LOOKED_AT: Final = 100  # rows that decide how wide columns are
+_LOOKED_AT: Final = 1000  # rows that decide how wide columns are
 _WIDEST: Final = 60  # characters of a cell in a table
 _ITEMS: Final = 6  # of a list in a table
 _PAGED: Final = 40  # lines from which on a terminal gets a pager
+_PLAN: Final = ["explain_key", "explain_value"]
+
+Rows = Iterator[tuple[Any, ...]]
 
 
-def print_rows(answer: pa.RecordBatchReader) -> None:
+def print_rows(answer: Answer) -> None:
     """A table on stdout, the number of rows on stderr; a pager where it is long."""
-    counted = _Counted(answer)
-    lines = _table(answer.schema, iter(counted))
+    if answer.schema.names == _PLAN:
+        for _, plan in _rows(answer):
+            for text in str(plan).split("\n"):
+                echo(text.rstrip())
+        return
+    counted = _Counted(_rows(answer))
+    lines = _table(answer.schema, counted)
     first = list(islice(lines, _PAGED))
     if sys.stdout.isatty() and len(first) == _PAGED:
+        os.environ.setdefault("LESS", "FRSX")  # wide tables scroll, short ones stay
         click.echo_via_pager(f"{line}\n" for line in chain(first, lines))
     else:
         for line in chain(first, lines):
             click.echo(line)
-    click.echo(f"{counted.rows:,} {'row' if counted.rows == 1 else 'rows'}", err=True)
+    print_count(counted.count)
 
 
-def print_json_rows(answer: pa.RecordBatchReader) -> None:
+def print_count(rows: int) -> None:
+    """How many rows there were, on stderr."""
+    click.echo(f"{rows:,} {'row' if rows == 1 else 'rows'}", err=True)
+
+
+def print_json_rows(answer: Answer) -> None:
     """A JSON array of objects; NaN and infinities, which JSON lacks, are null."""
     before = "[\n "
-    for row in _Counted(answer):
-        text = json.dumps(_plain(row), ensure_ascii=False, allow_nan=False, default=str)
+    for row in _rows(answer):
+        values = dict(zip(answer.schema.names, map(_plain, row), strict=True))
+        text = json.dumps(values, ensure_ascii=False, allow_nan=False, default=str)
         click.echo(before + harmless(text), nl=False)
         before = ",\n "
     click.echo("[]" if before.startswith("[") else "\n]")
 
 
-def print_csv(answer: pa.RecordBatchReader) -> None:
-    """A heading and a line a row; lists are JSON, NULL is nothing."""
+def print_csv(answer: Answer) -> None:
+    """A heading and a line a row; lists are JSON, NULL is nothing. Terminals get no controls."""
+    shown = harmless if sys.stdout.isatty() else str
     line = io.StringIO()
     writer = csv.writer(line, lineterminator="\n")
-    for values in chain([answer.schema.names], (row.values() for row in _Counted(answer))):
-        writer.writerow([_csv_cell(value) for value in values])
+    for values in chain([answer.schema.names], _rows(answer)):
+        writer.writerow(["" if value is None else shown(_csv_cell(value)) for value in values])
         click.echo(line.getvalue(), nl=False)
         line.seek(0)
         line.truncate()
 
 
 class _Counted:
-    """The rows of an answer as dictionaries; how many there were."""
+    """An iterator that counts."""
 
-    def __init__(self, answer: pa.RecordBatchReader) -> None:
-        self._answer = answer
-        self.rows = 0
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self.count = 0
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        from lopd_store.sql.session import refusing
-
-        with refusing():
-            for batch in self._answer:
-                for row in batch.rename_columns(_distinct(batch.schema.names)).to_pylist():
-                    self.rows += 1
-                    yield row
+    def __iter__(self) -> Rows:
+        for row in self._rows:
+            self.count += 1
+            yield row
 
 
-def _distinct(names: list[str]) -> list[str]:
-    """Two columns may have one name: the second gets a number."""
-    seen: dict[str, int] = {}
-    found = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-    return found
+def _rows(answer: Answer) -> Rows:
+    for batch in answer:
+        yield from zip(*(_shortest(column).to_pylist() for column in batch.columns), strict=True)
 
 
-def _table(schema: pa.Schema, rows: Iterator[dict[str, Any]]) -> Iterator[str]:
-    looked_at = list(islice(rows, _LOOKED_AT))
-    heading = [harmless(name) for name in _distinct(schema.names)]
-    cells = [[_cell(value) for value in row.values()] for row in looked_at]
-    widths = [max(map(len, column)) for column in zip(heading, *cells, strict=True)]
-    right = [_is_number(field.type) for field in schema]
+def _shortest(column: Any) -> Any:
+    """Float32 as the float64 that prints in its fewest digits; everything else as it is."""
+    if pa.types.is_float32(column.type):
+        return column.cast(pa.string()).cast(pa.float64())
+    if column.type == pa.list_(pa.float32()):
+        return column.cast(pa.list_(pa.string())).cast(pa.list_(pa.float64()))
+    return column
+
+
+def _table(schema: pa.Schema, rows: _Counted) -> Iterator[str]:
+    cells = ([_cell(value) for value in row] for row in rows)
+    looked_at = [[harmless(name) for name in schema.names], *islice(cells, _LOOKED_AT)]
+    widths = [max(map(_width, column)) for column in zip(*looked_at, strict=True)]
+    numbers = [_is_number(field.type) for field in schema]
 
     def line(texts: list[str]) -> str:
-        padded = (
-            text.rjust(width) if number else text.ljust(width)
-            for text, width, number in zip(texts, widths, right, strict=True)
-        )
+        padded = []
+        for text, width, number in zip(texts, widths, numbers, strict=True):
+            space = " " * (width - _width(text))
+            padded.append(space + text if number else text + space)
         return "  ".join(padded).rstrip()
 
-    yield line(heading)
+    yield line(looked_at[0])
     yield "  ".join("-" * width for width in widths)
-    yield from map(line, cells)
-    yield from (line([_cell(value) for value in row.values()]) for row in rows)
+    yield from map(line, chain(looked_at[1:], cells))
 
 
 def _is_number(kind: pa.DataType) -> bool:
     return bool(
         pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     )
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal that a text takes."""
+    if text.isascii():
+        return len(text)
+    wide = sum(east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(combining(char) != 0 for char in text)
 
 
 def _cell(value: Any) -> str:
@@ -114,25 +140,31 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):
-        more = f", … {len(value)}" if len(value) > _ITEMS else ""
+        more = f", … {len(value):,} items" if len(value) > _ITEMS else ""
         text = f"[{', '.join(map(_cell, value[:_ITEMS]))}{more}]"
     else:
         text = harmless(str(value))
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
 
 
-def _csv_cell(value: Any) -> Any:
+def _csv_cell(value: Any) -> str:
     if isinstance(value, list | dict):
-        return json.dumps(_plain(value), ensure_ascii=False, default=str)
-    return value
+        return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, default=str)
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _plain(value: Any) -> Any:
-    """The value with null for the numbers that JSON lacks."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return value
+    """The value in what JSON has: sums of integers are integers, not a number is null."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case bytes():
+            return value.hex()
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case dict():
+            return {name: _plain(item) for name, item in value.items()}
+        case _:
+            return value

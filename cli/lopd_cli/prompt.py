@@ -7,10 +7,11 @@ import click
 import duckdb
 
 from lopd_cli.answers import print_rows
+from lopd_cli.errors import Terminated
 from lopd_cli.output import echo, echo_lines
 from lopd_store.errors import LopdError
+from lopd_store.sql.answers import answering
 from lopd_store.sql.macros import MACROS
-from lopd_store.sql.session import ask, refusing
 from lopd_store.sql.statements import parsed
 
 _FIRST, _NEXT = "lopd> ", " ...> "
@@ -40,6 +41,8 @@ class Prompt:
             except EOFError:
                 click.echo(err=True)
                 return
+            except Terminated:
+                raise
             except KeyboardInterrupt:
                 click.echo(err=True)
                 typed = ""
@@ -55,25 +58,26 @@ class Prompt:
         text = typed.strip()
         if not text or text.startswith("."):
             return True
-        if not text.endswith(";"):
-            return False
         try:  # in a string or a comment it ends nothing
-            kinds = [kind for at, kind in duckdb.tokenize(text) if at == len(text.encode()) - 1]
+            tokens = duckdb.tokenize(text)
         except duckdb.Error:
-            return True
-        return bool(kinds) and kinds[0] == duckdb.token_type.operator
+            return text.endswith(";")
+        ends = [at for at, kind in tokens if kind != duckdb.token_type.comment]
+        return bool(ends) and text.encode()[ends[-1] :].startswith(b";")
 
     def _answer(self, text: str) -> None:
         try:
             if text.startswith("."):
                 self._obey(text)
-            elif parsed(text):
-                with refusing():
-                    print_rows(ask(self._connection, text).to_arrow_reader())
+                return
+            for statement in parsed(text):
+                with answering(self._connection, statement.query) as answer:
+                    print_rows(answer)
+        except Terminated:
+            raise
         except LopdError as error:
             echo_lines(f"error: {error}")
-        except (KeyboardInterrupt, duckdb.InterruptException):
-            self._connection.interrupt()
+        except KeyboardInterrupt:
             click.echo("stopped", err=True)
 
     def _obey(self, text: str) -> None:
@@ -83,13 +87,13 @@ class Prompt:
             for macro in MACROS:
                 echo(f"{macro.call:<32}  {macro.gives}")
         elif text == ".tables":
-            rows = ask(self._connection, _TABLES).to_arrow_reader()
-            print_rows(rows)
+            for name, columns in self._connection.execute(_TABLES).fetchall():
+                echo(f"{name:<16}  {columns}")
         elif text:
             echo(f"expected .help, .tables, .macros or .quit, found {text}", err=True)
 
 
 _TABLES: Final = """
-    select schema_name as schema, table_name as view, string_agg(column_name, ', ') as columns
-    from duckdb_columns() where not internal group by all order by all
+    select concat_ws('.', schema_name, table_name) as view, string_agg(column_name, ', ')
+    from duckdb_columns() where not internal group by all order by view
 """

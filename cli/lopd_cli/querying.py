@@ -2,16 +2,20 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import click
 
-from lopd_cli.answers import print_csv, print_json_rows, print_rows
+from lopd_cli.errors import INTERRUPTED, TERMINATED, Terminated, suggesting
 from lopd_cli.options import store_option
-from lopd_cli.output import as_json, echo
+from lopd_cli.output import as_json
 from lopd_store.errors import UsageError
 from lopd_store.shard_sets import ShardSet, open_shard_set
+from lopd_store.store import Store
+
+_MAX_QUERY: Final = 1 << 20  # characters on stdin
 
 
 @click.command()
@@ -47,28 +51,56 @@ def sql(
     """Ask REF in SQL: views `signals`, `rollouts` and `tokens`, and macros (docs/sql.md).
 
     Without QUERY it is read from stdin, or from you: statements end with `;`, `.help` helps.
-    Queries read these artifacts and nothing else, and write nothing.
+    REF may also be a shard, a folder of shards, or org/dataset[@rev]. Queries read what is attached
+    and nothing else, and write nothing.
     """
+    from lopd_cli.answers import print_count, print_csv, print_json_rows, print_rows
+    from lopd_store.sql.answers import answering, write_parquet
     from lopd_store.sql.session import connect
 
-    if sum((csv_wanted, json_wanted, parquet is not None)) > 1:
+    forms = sum((csv_wanted, json_wanted, parquet is not None))
+    if forms > 1:
         raise UsageError("expected one of --json, --csv and --parquet, found more")
-    connection = connect(dict(_attached(ref, others, root.expanduser())))
-    if query is None and sys.stdin.isatty():
-        from lopd_cli.prompt import Prompt
+    typed = query is None and sys.stdin.isatty()
+    if typed and forms:
+        raise UsageError("expected a query for --json, --csv or --parquet, found none")
+    names = (ref, *(other.partition("=")[2] for other in others))
+    with suggesting(Store(root.expanduser()), *names):
+        sets = dict(_attached(ref, others, root.expanduser()))
+    with closing(connect(sets)) as connection, _stopping():
+        if typed:
+            from lopd_cli.prompt import Prompt
 
-        Prompt(connection).run()
-        return
-    text = sys.stdin.read() if query is None else query
-    answer = _answer(connection, text)
-    if parquet is not None:
-        _write(answer, parquet, overwrite=force)
-    elif json_wanted:
-        print_json_rows(answer)
-    elif csv_wanted:
-        print_csv(answer)
-    else:
-        print_rows(answer)
+            Prompt(connection).run()
+            return
+        with answering(connection, _piped() if query is None else query) as answer:
+            if parquet is not None:
+                rows = write_parquet(answer, parquet, overwrite=force)
+                print_count(rows)
+            elif json_wanted:
+                print_json_rows(answer)
+            elif csv_wanted:
+                print_csv(answer)
+            else:
+                print_rows(answer)
+
+
+def _piped() -> str:
+    """The query on stdin. Raises UsageError on one that no person or program writes."""
+    text = sys.stdin.read(_MAX_QUERY + 1)
+    if len(text) > _MAX_QUERY:
+        raise UsageError(f"expected a query of at most {_MAX_QUERY:,} characters, found more")
+    return text
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Ctrl-C and SIGTERM leave nothing behind that the same command would go on with."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        click.echo("stopped", err=True)
+        raise SystemExit(TERMINATED if isinstance(stopped, Terminated) else INTERRUPTED) from None
 
 
 def _attached(ref: str, others: Sequence[str], root: Path) -> Iterator[tuple[str, ShardSet]]:
@@ -81,18 +113,3 @@ def _attached(ref: str, others: Sequence[str], root: Path) -> Iterator[tuple[str
             raise UsageError(f"--attach: expected NAME=REF with a name of its own, found {other!r}")
         names.add(name)
         yield name, open_shard_set(target, root=root)
-
-
-def _answer(connection: Any, text: str) -> Any:
-    """The answer as a stream of Arrow batches."""
-    from lopd_store.sql.session import ask, refusing
-
-    with refusing():
-        return ask(connection, text).to_arrow_reader()
-
-
-def _write(answer: Any, path: Path, *, overwrite: bool) -> None:
-    from lopd_store.adapters.writing import write_file
-
-    size = write_file(iter(answer), path, file="parquet", note=b"{}", overwrite=overwrite)
-    echo(f"{path}: {size:,} bytes", err=True)
