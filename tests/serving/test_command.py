@@ -1,5 +1,6 @@
 """`lopd-store serve` as a process: what it says, what it refuses, how it stops."""
 
+import ast
 import json
 import os
 import re
@@ -145,3 +146,11 @@ def test_a_port_in_use_is_refused(made: Made) -> None:
         code, err = refused(made, "signal", "--port", str(taken.getsockname()[1]))
     assert code == 2
     assert "expected a free address" in err
+
+
+def test_no_web_package_comes_in_with_the_store_or_the_other_commands() -> None:
+    code = "import sys, lopd_store, lopd_cli.store; print(sorted(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in ast.literal_eval(said.stdout)}
+    assert not loaded & {"starlette", "uvicorn", "fastapi", "httpx", "openai"}
+    assert "lopd_store" in loaded
