@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lopd_store.serving import openai, sglang, trl
@@ -248,6 +248,7 @@ FIELDS: Final = (
 SERVED: Final = Served(names=("m",), artifacts=(), teacher=None, vocab_size=10)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS), VALUES))
 def test_any_json_is_understood_or_refused(fields: dict[str, Any]) -> None:
     dialects: tuple[Dialect, ...] = (openai, sglang, trl)

@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lopd_store.rows import flat
@@ -37,6 +37,7 @@ def wanted_of(ids: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
     return np.array(ids, np.int32)
 
 
+@settings(deadline=None)
 @given(ROWS, IDS, IDS)
 @example([([1], [2, 3]), ([1, 2], [3])], [1, 2], [3])
 def test_rows_found_are_those_of_brute_force(
@@ -51,6 +52,7 @@ def test_rows_found_are_those_of_brute_force(
         assert index.rows(wanted_of(ids)) == [first[length] for length in sorted(first)[::-1]]
 
 
+@settings(deadline=None)
 @given(ROWS, IDS, IDS)
 @example([([1, 2, 3], [4]), ([1], [9]), ([1, 2], [9])], [1, 2], [9, 9])
 @example([([1], [2, 3, 4]), ([1, 2], [9])], [1, 2, 3], [5])
