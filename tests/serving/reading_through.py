@@ -72,8 +72,10 @@ def ask(*requests: Asked) -> Work[list[list[Scored]]]:
 
 
 async def until(happened: Callable[[], object]) -> None:
-    while not happened():  # noqa: ASYNC110 - what threads do sets no event of this loop
-        await asyncio.sleep(0.005)
+    """Wait for what other threads do, which sets no event of this loop; fails after a minute."""
+    async with asyncio.timeout(60):
+        while not happened():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
 
 def sequences(count: int, seed: int) -> list[list[int]]:
