@@ -1,11 +1,12 @@
 """What was found out of a file, for as long as it is still that file.
 
-A record counts only while the file's device, inode, size and times are those it was read at; a
-record that does not check out is ignored, never repaired. Nothing here is trusted for longer
-than that: losing the folder costs one read of each file.
+A record counts only while the file's device, inode, size and times are those it was read at, and
+only for the user who wrote it; one that does not check out is ignored, never repaired. Nothing here
+is trusted for longer than that: losing the folder costs one read of each file.
 """
 
 import os
+import stat
 import tempfile
 import time
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class Records:
         """What was remembered of the file as it is now, or None."""
         try:
             state = FileState.of(path)
-            with self._record(state).open("rb") as file:
+            with open(self._record(state), "rb", opener=_open_own) as file:
                 data = file.read(_MAX_RECORD_BYTES + 1)
             return _read(data, state)
         except (OSError, FormatError):
@@ -81,8 +82,9 @@ class Records:
                 temporary.unlink(missing_ok=True)
 
     def _record(self, state: FileState) -> Path:
+        """Users who share a store have their own records."""
         real = state.text.partition("\n")[0]
-        return self._folder / f"{Digest.of(os.fsencode(real)).hex}.json"
+        return self._folder / f"{Digest.of(b'%d %b' % (os.geteuid(), os.fsencode(real))).hex}.json"
 
 
 def digest_of(path: Path, records: Records | None) -> Digest:
@@ -96,6 +98,19 @@ def digest_of(path: Path, records: Records | None) -> Digest:
     found = Digest.of_file(path)
     records.remember(path, state, {"digest": str(found)})
     return found
+
+
+def _open_own(path: str, flags: int) -> int:
+    """A file that this user wrote: whoever else can write to a store can make any record.
+
+    Raises OSError: another user's, or a link, a pipe, a device.
+    """
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        os.close(descriptor)
+        raise PermissionError(path)
+    return descriptor
 
 
 def _encode(record: dict[str, Any]) -> bytes:

@@ -82,6 +82,31 @@ def test_a_record_of_another_file_says_nothing(file: Path, tmp_path: Path) -> No
     assert records.recall(other) is None
 
 
+@pytest.mark.parametrize("kind", ["another-user", "pipe", "folder", "link"])
+def test_a_record_that_is_no_file_of_ours_is_no_record(
+    file: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store of somebody else's can have any record in it: they know their files' times."""
+    records = Records(tmp_path / "records")
+    digest_of(file, records)
+    (record,) = (tmp_path / "records").iterdir()
+    if kind == "another-user":
+        uid = os.geteuid() + 1
+        monkeypatch.setattr(os, "geteuid", lambda: uid)
+        assert records.recall(file) is None  # theirs has a name of its own
+        record = record.rename(records._record(FileState.of(file)))
+    else:
+        kept = record.rename(tmp_path / "kept")
+        if kind == "pipe":
+            os.mkfifo(record)
+        elif kind == "folder":
+            record.mkdir()
+        else:
+            record.symlink_to(kept)
+    assert records.recall(file) is None
+    assert digest_of(file, records) == Digest.of(b"as it was")
+
+
 def test_where_nothing_can_be_kept_the_file_is_read_each_time(file: Path, tmp_path: Path) -> None:
     (tmp_path / "in-the-way").write_bytes(b"")
     records = Records(tmp_path / "in-the-way")
