@@ -1,14 +1,17 @@
 """Tiny models and stores; a store with signals, and a server that answers from one of them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pyarrow as pa
 import pytest
 
+from benchmarks.live_server import vllm_server
 from lopd_store.artifacts import load
 from tests.building.chain import publish, rows_in
 from tests.building.fixtures import built, models, origin, root, signal, store, student, teacher
+from tests.models import MAX_POSITIONS
 from tests.serving.running import Row, serving, stored_rows
 from tests.train.signals_made import Made, make_signals
 
@@ -49,3 +52,11 @@ def client(url: str) -> Iterator[httpx.Client]:
     """Plain HTTP to it."""
     with httpx.Client(base_url=url, timeout=60) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def vllm(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real vLLM server of the teacher, in float32."""
+    log = tmp_path_factory.mktemp("vllm") / "log"
+    with vllm_server(models["teacher"], log, max_model_len=MAX_POSITIONS) as address:
+        yield address

@@ -74,7 +74,7 @@ def check_killed_publications(root: Path, *, first: int, step: int) -> None:
 
 
 def test_killed_at_steps_all_over_a_publication_the_next_one_ends_it(journalled: Path) -> None:
-    check_killed_publications(journalled, first=4, step=11)
+    check_killed_publications(journalled, first=4, step=23)
 
 
 @pytest.mark.soak

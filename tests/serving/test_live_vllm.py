@@ -15,13 +15,12 @@ import numpy as np
 import openai
 import pytest
 
-from benchmarks.live_server import NAME, vllm_server
+from benchmarks.live_server import NAME
 from lopd_store.engines.protocol import Floats, Sequences
-from lopd_store.identity.model import fingerprint
+from lopd_store.identity.model import Fingerprint
 from lopd_store.store import Store
 from lopd_store.store.durable import no_sync
 from tests.building.chain import Arithmetic, build_signal, publish_rollouts, random_rows
-from tests.models import MAX_POSITIONS, save_model
 from tests.serving.running import Row, serving, stored_rows
 from tests.serving.test_trl import array
 
@@ -69,26 +68,22 @@ class Both:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    folder = tmp_path_factory.mktemp("live")
-    teacher = fingerprint(str(save_model(folder / "teacher", seed=1)))
-    student = fingerprint(str(save_model(folder / "student", seed=2)))
-    store = Store.open(folder / "store", create=True, sync=no_sync)
+def both(
+    tmp_path_factory: pytest.TempPathFactory, vllm: str, teacher: Fingerprint, student: Fingerprint
+) -> Iterator[Both]:
+    store = Store.open(tmp_path_factory.mktemp("live") / "store", create=True, sync=no_sync)
     publish_rollouts(store, student, [random_rows(ROWS, seed=3, longest=60)])
     with ExitStack() as open_until:
-        live_url = open_until.enter_context(
-            vllm_server(folder / "teacher", folder / "log", max_model_len=MAX_POSITIONS)
-        )
-        build_signal(store, teacher, scorer=FromServer(url=live_url))
+        build_signal(store, teacher, scorer=FromServer(url=vllm))
         replay_url = open_until.enter_context(serving(store.root, "signal", names=[NAME]))
         live, replay = (
             open_until.enter_context(
                 openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
             )
-            for url in (live_url, replay_url)
+            for url in (vllm, replay_url)
         )
         yield Both(
-            live_url=live_url,
+            live_url=vllm,
             replay_url=replay_url,
             live=live,
             replay=replay,

@@ -210,6 +210,15 @@ def test_signals_of_another_teacher_do_not_stand_beside(
         run(signal, live, student, ask(), beside=["signal"])
 
 
+def test_another_teacher_than_the_one_that_was_asked_before_is_refused_even_with_none_there(
+    empty: Store, teacher: Fingerprint, student: Fingerprint
+) -> None:
+    with running(LiveTeacher()) as live:
+        run(empty, live, teacher, ask(asked(ONE)))
+    with pytest.raises(ConsistencyError, match="live was not scored by this teacher"):
+        run(empty, live, student, ask())
+
+
 def test_a_ref_of_another_identity_is_refused_at_the_start(
     signal: Store, live: LiveTeacher, teacher: Fingerprint
 ) -> None:

@@ -12,7 +12,7 @@ from lopd_store.artifacts import load
 from lopd_store.store import Store
 from tests.building.chain import arithmetic, rows_in
 from tests.cli.runner import run
-from tests.serving.caching_server import REF, caching_server, values
+from tests.serving.caching_server import REF, caching_server
 from tests.serving.live_teacher import LiveTeacher, running
 from tests.serving.test_trl import array
 
@@ -89,15 +89,6 @@ def run_again(tmp_path: Path, teacher: Path, live: LiveTeacher) -> Any:
     return run("serve", "--store", tmp_path / "store", *words)
 
 
-def test_without_a_boundary_every_position_is_kept(tmp_path: Path, models: dict[str, Path]) -> None:
-    with running(LiveTeacher()) as live:
-        with caching_server(tmp_path / "store", models["teacher"], live) as (url, _):
-            (choice,) = complete(url, prompt=ONE, **ONLY_SCORES).json()["choices"]
-        assert values(choice, tuple(ONE)) == arithmetic(ONE, 1).tolist()
-    (row,) = rows_in(Store.open(tmp_path / "store"), REF).to_pylist()
-    assert (row["prompt_ids"], row["response_ids"]) == (ONE[:1], ONE[1:])
-
-
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -115,14 +106,3 @@ def test_options_that_belong_together_are_asked_for(
     Store.open(tmp_path / "store", create=True)
     said = run("serve", "--store", tmp_path / "store", *words)
     assert (said.code, says in said.err) == (2, True)
-
-
-def test_another_teacher_than_the_one_that_was_asked_before_is_refused(
-    tmp_path: Path, models: dict[str, Path]
-) -> None:
-    store = tmp_path / "store"
-    with running(LiveTeacher()) as live:
-        with caching_server(store, models["teacher"], live) as (url, _):
-            complete(url, prompt=ONE, **ONLY_SCORES)
-        said = run_again(tmp_path, models["student"], live)
-    assert (said.code, "was not scored by this teacher" in said.err) == (6, True)

@@ -6,13 +6,12 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.live_server import NAME, vllm_server
+from benchmarks.live_server import NAME, free_port
 from lopd_store.artifacts import load
 from lopd_store.building.options import EngineOptions
-from lopd_store.identity.model import fingerprint
+from lopd_store.identity.model import Fingerprint
 from lopd_store.store import Store
 from lopd_store.verify.target import Depth, verify_artifact
-from tests.models import save_model
 from tests.serving.caching_server import REF, caching_server, sequences
 from tests.serving.live_teacher import LiveTeacher
 
@@ -33,20 +32,18 @@ def entries(choice: Any) -> list[float]:
     return [next(iter(entry.values()))["logprob"] for entry in choice["prompt_logprobs"][1:]]
 
 
-def test_the_first_run_pays_and_with_vllm_stopped_the_second_has_the_same_numbers(
-    tmp_path: Path,
+def test_the_first_run_pays_and_the_second_has_the_same_numbers_without_a_server(
+    tmp_path: Path, vllm: str, models: dict[str, Path], teacher: Fingerprint
 ) -> None:
-    model = save_model(tmp_path / "teacher", seed=1)
     pool = [list(ids) for ids in sequences(12, seed=1)]
     store = tmp_path / "store"
-    with vllm_server(model, tmp_path / "log") as url:
-        vllm = LiveTeacher(url=url)
-        live = [entries(complete(url, [ids], OBJECTS)[0]) for ids in pool]
-        with caching_server(store, model, vllm) as (cache, _):
-            first = [complete(cache, [ids], OBJECTS)[0] for ids in pool[:6]]
-            first += [complete(cache, [ids], ECHO)[0] for ids in pool[6:]]
-    with caching_server(store, model, vllm) as (cache, _):
-        second = complete(cache, pool, OBJECTS)
+    live = [entries(complete(vllm, [ids], OBJECTS)[0]) for ids in pool]
+    with caching_server(store, models["teacher"], LiveTeacher(url=vllm)) as (url, _):
+        first = [complete(url, [ids], OBJECTS)[0] for ids in pool[:6]]
+        first += [complete(url, [ids], ECHO)[0] for ids in pool[6:]]
+    nobody = LiveTeacher(url=f"http://127.0.0.1:{free_port()}")
+    with caching_server(store, models["teacher"], nobody) as (url, _):
+        second = complete(url, pool, OBJECTS)
     assert [entries(choice) for choice in first[:6]] == live[:6]
     assert [choice["logprobs"]["token_logprobs"][1:] for choice in first[6:]] == live[6:]
     assert [entries(choice) for choice in second] == live
@@ -54,7 +51,7 @@ def test_the_first_run_pays_and_with_vllm_stopped_the_second_has_the_same_number
     assert identity.imported is not None
     assert identity.imported.asserted.scoring["versions"].startswith("vllm 0.")
     depth = Depth(
-        teacher=fingerprint(str(model)),
+        teacher=teacher,
         rescore=12,
         engine=EngineOptions(engine="transformers", dtype="float32"),
     )
