@@ -1,8 +1,6 @@
 """The rows of a signal to train on, as flat arrays in pages the kernel can drop."""
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeAlias
@@ -11,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lopd_store.errors import FormatError, StoreError, UsageError
+from lopd_store.errors import FormatError, UsageError
+from lopd_store.loading.decoded import ELSEWHERE, explained
 from lopd_store.loading.decoded_rows import DecodedRows
 from lopd_store.loading.sample_index import SampleIndex
 from lopd_store.rows import flat
@@ -161,7 +160,7 @@ def _copied(
 ) -> npt.NDArray[Any]:
     """The values of the rows to keep, in a file without a name that goes with the array."""
     lengths, count = np.diff(offsets), 0
-    with _explained(), tempfile.TemporaryFile(buffering=0) as file:
+    with explained(tempfile.gettempdir(), ELSEWHERE), tempfile.TemporaryFile(buffering=0) as file:
         for first in range(0, len(keep), _COPIED_ROWS):
             some = slice(first, first + _COPIED_ROWS)
             block = values[offsets[first] : offsets[min(first + _COPIED_ROWS, len(keep))]]
@@ -176,14 +175,3 @@ def _copied(
 def _counts(marks: npt.NDArray[np.bool_], offsets: Ints) -> Ints:
     """How many marks are true in each row; no row is empty."""
     return np.add.reduceat(marks, offsets[:-1], dtype=np.int64)
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"cannot keep the decoded rows in {tempfile.gettempdir()}: {error.strerror}: free some"
-            " space there, or name another folder with TMPDIR"
-        ) from error

@@ -8,11 +8,10 @@ written here (`remembered`); anything else is decoded again from shards whose di
 
 import errno
 import os
-import secrets
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +19,7 @@ from typing import Final
 import pyarrow as pa
 
 from lopd_store.digest import tagged
-from lopd_store.errors import StoreError, UsageError
+from lopd_store.errors import IntegrityError, StoreError, UsageError
 from lopd_store.loading.decode import CORE, columns_of, decode
 from lopd_store.remembered import FileState, Records
 from lopd_store.rows.columns import TYPES
@@ -29,6 +28,7 @@ from lopd_store.shard_sets import ShardSet
 _TAG: Final = "lopd.decoded.v1"
 _SETTLING_SECONDS: Final = 0.03  # a file this old is told from one that is changed later
 _NOT_OURS: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
+ELSEWHERE: Final = "free some space there, or name another folder with TMPDIR"
 
 
 def open_columns(shards: ShardSet, names: Sequence[str] | None = None) -> dict[str, pa.Table]:
@@ -43,7 +43,7 @@ def open_columns(shards: ShardSet, names: Sequence[str] | None = None) -> dict[s
 
     Raises:
         UsageError: a column that not every shard has.
-        FormatError, NotFoundError, IntegrityError: as `decode`.
+        FormatError, NotFoundError, IntegrityError: as `decode`; or shards that changed meanwhile.
         StoreError: no room.
     """
     types = columns_of(shards)
@@ -53,15 +53,10 @@ def open_columns(shards: ShardSet, names: Sequence[str] | None = None) -> dict[s
             f"{shards.name}: expected columns among {', '.join(types)}, found"
             f" {', '.join(map(repr, unknown))}"
         )
-    with ExitStack() as temporary:
-        kept = _kept(shards)
-        found = {} if kept is None else kept.mapped(wanted)
-        missing = _with_core([name for name in wanted if name not in found], types)
-        if missing:
-            place = kept if kept is not None and kept.is_writable() else None
-            place = place or _Folder(Path(temporary.enter_context(_temporary())), None)
-            place.fill(shards, types, missing)
-            found |= place.mapped(missing)
+    kept = _kept(shards)
+    found = {} if kept is None else kept.mapped(wanted)
+    if missing := _with_core([name for name in wanted if name not in found], types):
+        found |= _decoded(shards, types, missing, kept)
     return {name: found[name] for name in wanted}
 
 
@@ -78,92 +73,95 @@ def _with_core(missing: Sequence[str], types: Mapping[str, pa.DataType]) -> list
     """Columns that are checked against each other are decoded together."""
     if not set(missing) & set(CORE):
         return list(missing)
-    return list(dict.fromkeys([*(name for name in types if name in CORE), *missing]))
+    return list(dict.fromkeys([*_default(types), *missing]))
 
 
-def _kept(shards: ShardSet) -> "_Folder | None":
-    if shards.store is None or not shards.store.work.is_dir():
+def _decoded(
+    shards: ShardSet, types: Mapping[str, pa.DataType], names: Iterable[str], kept: "_Kept | None"
+) -> dict[str, pa.Table]:
+    """Decode columns and map them; they are kept where that can be."""
+    with _temporary(None if kept is None else kept.tmp) as folder:
+        files = {name: Path(folder) / _file_name(name) for name in names}
+        with explained(folder):
+            decode(shards, types, files)
+            found = {name: _mapped(file) for name, file in files.items()}
+        if kept is not None:
+            if _key(shards) != kept.path.name:
+                raise IntegrityError(
+                    f"{shards.name}: expected the shards that were opened, found others in their"
+                    " place"
+                )
+            kept.keep(files)
+    return found
+
+
+def _mapped(file: Path) -> pa.Table:
+    return pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
+
+
+def _file_name(column: str) -> str:
+    """A name of strangers never becomes a path."""
+    return f"{column if column in TYPES else 'x-' + tagged(_TAG, column.encode()).hex}.arrow"
+
+
+def _key(shards: ShardSet) -> str:
+    return tagged(_TAG, *(bytes.fromhex(digest.hex) for digest in shards.shard_digests())).hex
+
+
+def _kept(shards: ShardSet) -> "_Kept | None":
+    store = shards.store
+    if store is None or not store.work.is_dir():
         return None
-    key = tagged(_TAG, *(bytes.fromhex(digest.hex) for digest in shards.shard_digests()))
-    return _Folder(shards.store.decoded / key.hex, Records(shards.store.verified))
+    return _Kept(path=store.decoded / _key(shards), tmp=store.tmp, records=Records(store.verified))
 
 
-@contextmanager
-def _temporary() -> Iterator[str]:
-    with _explained(tempfile.gettempdir(), "name another folder with TMPDIR"):
-        folder = tempfile.TemporaryDirectory(prefix="lopd-")
-    with folder as name:
-        yield name
-
-
-@dataclass(frozen=True, slots=True)
-class _Folder:
-    """Where the columns of one set of shards stand.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """Where the columns of one set of shards are kept. Any of it may be gone at any time.
 
     Attributes:
         path: the folder.
-        records: which files were written here; None where nobody else can have written.
+        tmp: where they are decoded; on the same file system, and gc clears it after a crash.
+        records: which files were written here.
     """
 
     path: Path
-    records: Records | None
-
-    def file(self, name: str) -> Path:
-        """A column's file: a name of strangers never becomes a path."""
-        plain = name if name in TYPES else f"x-{tagged(_TAG, name.encode()).hex}"
-        return self.path / f"{plain}.arrow"
+    tmp: Path
+    records: Records
 
     def mapped(self, names: Iterable[str]) -> dict[str, pa.Table]:
         """Those of the columns that are there."""
-        there = {name: file for name in names if self._is_ours(name, file := self.file(name))}
-        if there and self.records is not None:
-            os.utime(self.path)  # used: gc takes what is not
-        return {
-            name: pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
-            for name, file in there.items()
-        }
+        found = {}
+        for name in names:
+            file = self.path / _file_name(name)
+            if (self.records.recall(file) or {}).get("decoded") == name:
+                with suppress(FileNotFoundError):  # gc took it just now
+                    found[name] = _mapped(file)
+        if found:
+            with suppress(OSError):  # a store that is only read
+                os.utime(self.path)  # used: gc takes what is not
+        return found
 
-    def _is_ours(self, name: str, file: Path) -> bool:
-        if self.records is None:
-            return file.is_file()
-        return (self.records.recall(file) or {}).get("decoded") == name
+    def keep(self, files: Mapping[str, Path]) -> None:
+        """Move decoded columns here, each whole or not at all.
 
-    def is_writable(self) -> bool:
-        """Make the folder; False where that is not ours to do."""
+        Their rows are in use already: where they cannot be kept they are decoded again, no more.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            if error.errno in _NOT_OURS:
-                return False
-            with _explained(str(self.path)):
-                raise
-        # A link in a stranger's store would have us write elsewhere.
-        return os.access(self.path, os.W_OK) and not self.path.is_symlink()
-
-    def fill(
-        self, shards: ShardSet, types: Mapping[str, pa.DataType], names: Iterable[str]
-    ) -> None:
-        """Decode columns into files that appear whole or not at all."""
-        token = f"{os.getpid()}-{secrets.token_hex(8)}"
-        begun = {name: self.path / f"{token}-{self.file(name).name}" for name in names}
-        try:
-            with _explained(str(self.path)):
-                decode(shards, types, begun)
-                for name, path in begun.items():
-                    _sync(path)
-                    path.replace(self.file(name))
-                self._remember(begun)
-        finally:
-            for path in begun.values():
-                path.unlink(missing_ok=True)
-
-    def _remember(self, names: Iterable[str]) -> None:
-        if self.records is None:
+            if self.path.is_symlink():  # in a stranger's store it would have us write elsewhere
+                return
+            written = [self._moved(name, file) for name, file in files.items()]
+        except OSError:
             return
         time.sleep(_SETTLING_SECONDS)
-        for name in names:
-            file = self.file(name)
-            self.records.remember(file, FileState.of(file), {"decoded": name})
+        for name, file, state in written:
+            self.records.remember(file, state, {"decoded": name})
+
+    def _moved(self, name: str, file: Path) -> tuple[str, Path, FileState]:
+        _sync(file)
+        target = file.replace(self.path / file.name)
+        return name, target, FileState.of(target)
 
 
 def _sync(path: Path) -> None:
@@ -172,11 +170,26 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _temporary(inside: Path | None) -> "tempfile.TemporaryDirectory[str]":
+    """A folder that goes in the end: in `inside` where that can be written, else in TMPDIR."""
+    if inside is not None:
+        try:
+            inside.mkdir(parents=True, exist_ok=True)
+            return tempfile.TemporaryDirectory(prefix="decoded-", dir=inside)
+        except OSError as error:
+            if error.errno not in _NOT_OURS:
+                with explained(str(inside)):
+                    raise
+    with explained(tempfile.gettempdir(), ELSEWHERE):
+        return tempfile.TemporaryDirectory(prefix="lopd-")
+
+
 @contextmanager
-def _explained(where: str, advice: str = "free some space there") -> Iterator[None]:
+def explained(folder: str, advice: str = "free some space there") -> Iterator[None]:
+    """A StoreError that says where there is no room, in place of an OSError."""
     try:
         yield
     except OSError as error:
         raise StoreError(
-            f"cannot keep the decoded rows in {where}: {error.strerror or error}: {advice}"
+            f"cannot keep the decoded rows in {folder}: {error.strerror or error}: {advice}"
         ) from error
