@@ -134,7 +134,7 @@ class _Kept:
         found = {}
         for name in names:
             file = self.path / _file_name(name)
-            if (self.records.recall(file) or {}).get("decoded") == name:
+            if (self.records.recall(file) or {}).get("decoded") == self._place(file):
                 with suppress(FileNotFoundError):  # gc took it just now
                     found[name] = _mapped(file)
         if found:
@@ -151,17 +151,21 @@ class _Kept:
             self.path.mkdir(parents=True, exist_ok=True)
             if self.path.is_symlink():  # in a stranger's store it would have us write elsewhere
                 return
-            written = [self._moved(name, file) for name, file in files.items()]
+            written = [self._moved(file) for file in files.values()]
         except OSError:
             return
         time.sleep(_SETTLING_SECONDS)
-        for name, file, state in written:
-            self.records.remember(file, state, {"decoded": name})
+        for file, state in written:
+            self.records.remember(file, state, {"decoded": self._place(file)})
 
-    def _moved(self, name: str, file: Path) -> tuple[str, Path, FileState]:
+    def _place(self, file: Path) -> str:
+        """What a file is: a link to another artifact's column is that one's."""
+        return f"{self.path.name}/{file.name}"
+
+    def _moved(self, file: Path) -> tuple[Path, FileState]:
         _sync(file)
         target = file.replace(self.path / file.name)
-        return name, target, FileState.of(target)
+        return target, FileState.of(target)
 
 
 def _sync(path: Path) -> None:

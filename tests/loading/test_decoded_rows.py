@@ -1,13 +1,7 @@
 """Decoded rows beside what pyarrow reads from the shards by itself."""
 
-import errno
-import os
-import resource
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +13,20 @@ import pytest
 from lopd_store.artifacts import load
 from lopd_store.errors import (
     FormatError,
-    IntegrityError,
     NotFoundError,
-    StoreError,
     UsageError,
 )
-from lopd_store.loading import decoded
+from lopd_store.loading import spool
 from lopd_store.loading.decoded_rows import DecodedRows
 from lopd_store.shard_sets import ShardSet, open_shard_set
+from lopd_store.shards.writer import write_shards
 from lopd_store.store import Store
-from tests.building.chain import rows_in
+from tests.building.chain import publish, rows_in
 from tests.train.signals_made import Made
 
 
 def shards_of(store: Store, name: str = "signal") -> ShardSet:
     return open_shard_set(name, root=store.root)
-
-
-def files_of(store: Store) -> list[Path]:
-    return sorted(store.decoded.glob("*/*.arrow"))
-
-
-@contextmanager
-def no_decoding(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    def refuse(*_: object) -> None:
-        raise AssertionError("shards were decoded")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(decoded, "decode", refuse)
-        yield
 
 
 def equal(found: Any, expected: list[Any]) -> bool:
@@ -137,14 +116,6 @@ def test_some_rows_are_rows_of_their_own(masked: Made) -> None:
     assert len(rows.only(np.empty(0, np.int64))) == 0
 
 
-def test_a_second_open_decodes_nothing(small: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = DecodedRows.open(shards_of(small.store))
-    with no_decoding(monkeypatch):
-        again = DecodedRows.open(shards_of(small.store))
-    assert again.table().equals(first.table())
-    assert len(files_of(small.store)) == len(first.columns)
-
-
 def test_a_text_column_is_decoded_when_it_is_asked_for(small: Made) -> None:
     ids = rows_in(small.store, "signal").column_names
     assert set(DecodedRows.open(shards_of(small.store), ["finish_reason"]).columns) == {
@@ -155,42 +126,6 @@ def test_a_text_column_is_decoded_when_it_is_asked_for(small: Made) -> None:
     with pytest.raises(UsageError, match="at least one column"):
         DecodedRows.open(shards_of(small.store), [])
     assert "answer" not in ids
-
-
-@pytest.mark.parametrize("damage", ["flip", "truncate", "replace", "touch"])
-def test_a_file_that_is_not_the_one_written_is_decoded_again(small: Made, damage: str) -> None:
-    expected = (
-        DecodedRows.open(shards_of(small.store)).table().to_pydict()
-    )  # the mapping itself would change
-    path = next(file for file in files_of(small.store) if file.stem == "teacher_logprobs")
-    data = path.read_bytes()
-    before = path.stat()
-    if damage == "flip":
-        flipped = bytearray(data)
-        flipped[-100] ^= 1
-        path.write_bytes(bytes(flipped))
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    elif damage == "truncate":
-        path.write_bytes(data[: len(data) // 2])
-    elif damage == "replace":
-        other = path.with_name("response_ids.arrow")
-        shutil.copyfile(other, path)
-    else:
-        os.utime(path)
-    assert DecodedRows.open(shards_of(small.store)).table().to_pydict() == expected
-    assert path.read_bytes() == data
-
-
-def test_a_shard_that_changed_under_its_name_is_never_served(small: Made) -> None:
-    shards_of(small.store)
-    DecodedRows.open(shards_of(small.store))
-    (path, *_) = [shard.path for shard in load(small.store, "signal").open_shards()]
-    path.chmod(0o644)
-    changed = bytearray(path.read_bytes())
-    changed[200] ^= 1
-    path.write_bytes(bytes(changed))
-    with pytest.raises(IntegrityError, match="digest-mismatch"):
-        DecodedRows.open(shards_of(small.store))
 
 
 def test_a_bad_value_stops_the_decoding_and_leaves_nothing(small: Made, tmp_path: Path) -> None:
@@ -218,73 +153,70 @@ def test_without_a_store_the_files_are_gone_at_once(
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 
 
-def test_a_stranger_s_shard_is_kept_decoded_beside_the_store_at_hand(
-    made: Made, small: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("linked", ["files", "folder"])
+def test_links_to_another_artifact_s_rows_are_not_taken_for_its_own(
+    small: Made, linked: str
 ) -> None:
-    (shard, *_) = load(made.store, "signal").open_shards()
-    stray = str(shutil.copy(shard.path, tmp_path / "stray.parquet"))
-    time.sleep(0.03)  # a file this young is not remembered
-    first = DecodedRows.open(open_shard_set(stray, root=small.store.root)).table()
-    with no_decoding(monkeypatch):
-        assert DecodedRows.open(open_shard_set(stray, root=small.store.root)).table().equals(first)
-
-
-def test_a_full_disk_is_said_and_a_rerun_goes_on(small: Made) -> None:
-    """A limit on file sizes stands for a full disk: the kernel refuses the write."""
-    shards = shards_of(small.store)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
-    try:
-        with pytest.raises(StoreError, match="free some space there") as raised:
-            DecodedRows.open(shards)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert isinstance(raised.value.__cause__, OSError)
-    assert raised.value.__cause__.errno == errno.EFBIG
-    assert not files_of(small.store)
-    assert len(DecodedRows.open(shards)) == 20
-
-
-def test_a_link_in_the_store_is_not_written_through(small: Made, tmp_path: Path) -> None:
-    DecodedRows.open(shards_of(small.store))
+    """Both artifacts are sound, and so are the rows linked to: they are only the other one's."""
+    batch = pa.concat_batches(rows_in(small.store, "signal").to_batches())
+    at = batch.schema.get_field_index("teacher_logprobs")
+    lower = [[value - 1 for value in row] for row in batch.column(at).to_pylist()]
+    batch = batch.set_column(at, "teacher_logprobs", pa.array(lower, batch.schema.field(at).type))
+    identity = load(small.store, "signal").identities[0]
+    assert small.teacher.tokenizer_blob is not None
+    publish(small.store, "lower", identity, [batch], tokenizer_blob=small.teacher.tokenizer_blob)
+    expected = DecodedRows.open(shards_of(small.store, "lower")).table()
     (folder,) = small.store.decoded.iterdir()
     shutil.rmtree(folder)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    folder.symlink_to(elsewhere)
-    assert len(DecodedRows.open(shards_of(small.store))) == 20
-    assert not list(elsewhere.iterdir())
-
-
-def test_a_missing_shard_is_an_error_even_when_its_rows_are_decoded(small: Made) -> None:
     DecodedRows.open(shards_of(small.store))
-    shards = shards_of(small.store)
-    *_, last = load(small.store, "signal").shards
-    small.store.blobs.path(last.digest).unlink()
-    with pytest.raises(NotFoundError, match=last.digest.hex):
-        DecodedRows.open(shards)
+    (other,) = small.store.decoded.iterdir()
+    if linked == "folder":
+        folder.symlink_to(other.name)
+    else:
+        folder.mkdir()
+        for file in other.iterdir():
+            (folder / file.name).symlink_to(f"../{other.name}/{file.name}")
+    assert DecodedRows.open(shards_of(small.store, "lower")).table().equals(expected)
 
 
-def test_gc_takes_decoded_rows_that_nobody_opened_for_long(small: Made) -> None:
-    DecodedRows.open(shards_of(small.store))
-    kept = sum(file.stat().st_size for file in files_of(small.store))
-    young = small.store.gc()
-    assert (young.decoded, young.decoded_bytes) == (0, 0)
-    report = small.store.gc(decoded_seconds=-60, dry_run=True)
-    assert report.decoded == 1
-    assert report.decoded_bytes >= kept
-    assert files_of(small.store)
-    open_still = DecodedRows.open(shards_of(small.store))
-    assert small.store.gc(decoded_seconds=-60).decoded == 1
-    assert not list(small.store.decoded.iterdir())
-    assert open_still[19]["response_ids"].sum() > 0  # mapped files outlive their names
-    assert len(DecodedRows.open(shards_of(small.store))) == 20
+def with_column(folder: Path, shards: ShardSet, name: str, column: pa.Array) -> ShardSet:
+    """The rows of the first shard with one column more, as a stray shard."""
+    shard = next(iter(shards.open_shards()))
+    batch = next(shard.batches())
+    columns = {one: batch.column(one) for one in batch.schema.names} | {name: column}
+    rows = pa.RecordBatch.from_pydict(columns)
+    [written] = write_shards([rows], identity=shard.identity_bytes, folder=folder)
+    return open_shard_set(str(written.path), root=None)
 
 
-def test_opening_decoded_rows_keeps_them_young(small: Made) -> None:
-    DecodedRows.open(shards_of(small.store))
-    (folder,) = small.store.decoded.iterdir()
-    month_ago = time.time() - 31 * 24 * 3600
-    os.utime(folder, (month_ago, month_ago))
-    DecodedRows.open(shards_of(small.store))
-    assert time.time() - folder.stat().st_mtime < 60
+@pytest.mark.parametrize("null", [None, [None]], ids=["row", "item"])
+def test_a_null_in_any_column_of_the_format_is_refused_and_no_number(
+    masked: Made, tmp_path: Path, null: Any
+) -> None:
+    values: Any = [[-1.0]] * 30
+    good = pa.array(values, pa.list_(pa.float32()))
+    bad = pa.array([*values[1:], null], pa.list_(pa.float32()))
+    for folder in ("good", "bad"):
+        (tmp_path / folder).mkdir()
+    shards = shards_of(masked.store)
+    rows = DecodedRows.open(
+        with_column(tmp_path / "good", shards, "teacher_entropy", good), ["teacher_entropy"]
+    )
+    assert rows[29]["teacher_entropy"].tolist() == [-1.0]
+    with pytest.raises(FormatError, match="row 29: null-"):
+        DecodedRows.open(
+            with_column(tmp_path / "bad", shards, "teacher_entropy", bad), ["teacher_entropy"]
+        )
+
+
+def test_lists_that_are_long_together_are_large_lists(
+    masked: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "_MOST_SHORT", 10)  # 2 ** 31 - 1 items are no test
+    shard = next(iter(shards_of(masked.store).open_shards()))
+    rows = DecodedRows.open(open_shard_set(str(shard.path), root=None))
+    assert rows.column("loss_mask").type == pa.large_list(pa.bool_())
+    assert rows.column("response_ids").type == pa.large_list(pa.int32())
+    assert (
+        rows.table().to_pydict() == rows_in(masked.store, "signal").select(rows.columns).to_pydict()
+    )
