@@ -4,15 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
 
-from lopd_store.documents.identity import Identity
-from lopd_store.errors import FormatError, UsageError
-from lopd_store.loading.decode import MASK, columns_of
+from lopd_store.errors import UsageError
+from lopd_store.loading.decode import MASK, columns_of, row_groups
 from lopd_store.rows import flat
-from lopd_store.rows.check import row_problems
-from lopd_store.rows.columns import required
 from lopd_store.shard_sets import ShardSet
 
 _RESPONSE: Final = "response_ids"
@@ -65,7 +61,8 @@ class Source:
             NotFoundError, IntegrityError: a shard is gone or changed.
             FormatError: a shard or a value in it is not valid.
         """
-        for batch in self._checked([*required(self.signal.kind), MASK, *names]):
+        for group in row_groups(self.signal):
+            batch = group.read(list(dict.fromkeys([*names, MASK, _RESPONSE])))
             mask = flat.lists(batch.column(MASK))
             some = mask.rows_with(mask.values)
             kept = batch if some.all() else batch.filter(pa.array(some))
@@ -78,38 +75,13 @@ class Source:
 
     def every(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """As `batches`, with the rows too that have nothing to learn from."""
-        for batch in self._checked([*required(self.signal.kind), *names]):
+        for group in row_groups(self.signal):
+            batch = group.read(names)
             self.rows += batch.num_rows
             self.tokens += _tokens(batch)
             self.advance(_tokens(batch))
-            yield batch.select(list(names))
-
-    def _checked(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        for shard in self.signal.open_shards():
-            identity = Identity.parse(shard.identity_bytes, what=f"{shard.path} footer")
-            read = [
-                name for name in dict.fromkeys(names) if name != MASK or MASK in shard.schema.names
-            ]
-            first = 0
-            for batch in shard.batches(read):
-                problems = row_problems(
-                    batch,
-                    kind=shard.kind,
-                    vocab_size=identity.vocab_size,
-                    where=str(shard.path),
-                    first_row=first,
-                )
-                if problems:
-                    raise FormatError.of(problems, subject=self.signal.name)
-                yield _all_trained(batch) if MASK in set(names) - set(read) else batch
-                first += batch.num_rows
+            yield batch
 
 
 def _tokens(batch: pa.RecordBatch) -> int:
     return int(flat.lengths(batch.column(_RESPONSE)).sum())
-
-
-def _all_trained(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The same rows with a loss_mask that is true throughout."""
-    ones = pa.array(np.ones(_tokens(batch), np.bool_))
-    return batch.append_column(MASK, flat.lists_of(ones, like=batch.column(_RESPONSE)))

@@ -1,4 +1,4 @@
-"""Shards → one Arrow file a column, every value checked on the way."""
+"""Shards → checked row groups → one Arrow file a column."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,15 +36,72 @@ CORE: Final = (
 
 MASK: Final = "loss_mask"
 
+_CHECKED: Final = frozenset(TYPES) - {"prompt_text", "response_text"}
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """A row group to be decoded; its rows are numbered from `first_row` within the shard."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowGroup:
+    """A row group to be read and checked.
+
+    Attributes:
+        shard: whose.
+        number: within the shard, from 0.
+        first_row: of this group, within the shard.
+        vocab_size: of the model that the shard's identity names.
+        subject: the set of shards, for messages.
+    """
 
     shard: Shard
     number: int
     first_row: int
     vocab_size: int
+    subject: str
+
+    def read(self, names: Sequence[str]) -> pa.RecordBatch:
+        """These columns in this order; a `loss_mask` nobody stored is true throughout.
+
+        With a column of the format, all of `CORE` is read and checked: values vouch for each other.
+
+        Raises:
+            FormatError: a value or the shard is not valid, or it lacks a column.
+            NotFoundError, IntegrityError: the shard is gone or changed.
+        """
+        there = self.shard.schema.names
+        core = CORE if set(names) & _CHECKED else ()
+        wanted = dict.fromkeys([*names, *(name for name in core if name in there)])
+        batch = self.shard.read(self.number, [n for n in wanted if n != MASK or n in there])
+        if core:
+            self._check(batch)
+        if MASK in names and MASK not in there:
+            batch = batch.append_column(MASK, _all_true(batch.column("response_ids")))
+        return batch.select(list(names))
+
+    def _check(self, batch: pa.RecordBatch) -> None:
+        problems = row_problems(
+            batch,
+            kind=self.shard.kind,
+            vocab_size=self.vocab_size,
+            where=str(self.shard.path),
+            first_row=self.first_row,
+        )
+        if problems:
+            raise FormatError.of(problems, subject=self.subject)
+
+
+def row_groups(shards: ShardSet) -> Iterator[RowGroup]:
+    """The row groups of all shards in row order, unread. Raises as `ShardSet.open_shards`."""
+    for shard in shards.open_shards():
+        identity = Identity.parse(shard.identity_bytes, what=f"{shard.path} footer")
+        first = 0
+        for number, group in enumerate(shard.groups):
+            yield RowGroup(
+                shard=shard,
+                number=number,
+                first_row=first,
+                vocab_size=identity.vocab_size,
+                subject=shards.name,
+            )
+            first += group.rows
 
 
 def decode(shards: ShardSet, types: Mapping[str, pa.DataType], targets: Mapping[str, Path]) -> None:
@@ -55,63 +112,31 @@ def decode(shards: ShardSet, types: Mapping[str, pa.DataType], targets: Mapping[
     Args:
         shards: what to read.
         types: of the columns there are: `columns_of`.
-        targets: column → file; if a column of `CORE` is among them, all that there are.
+        targets: column → file.
 
     Raises:
-        FormatError: a shard, or a value in one of `CORE`, is not valid.
-        NotFoundError, IntegrityError: a shard is gone or changed.
+        FormatError, NotFoundError, IntegrityError: as `RowGroup.read`.
         OSError: a file cannot be written; those begun are left behind.
     """
-    core = [name for name in targets if name in CORE]
 
-    def read(group: _Group) -> dict[str, flat.Array]:
-        return _arrays(group, list(targets), core, shards.name)
+    def read(group: RowGroup) -> pa.RecordBatch:
+        return group.read(list(targets))
 
     threads = usable_cores()
     with ExitStack() as files, ThreadPoolExecutor(threads) as pool:
         columns = {
             name: spool.column(name, types[name], path, files) for name, path in targets.items()
         }
-        for arrays in ahead(pool, read, _groups(shards), most=threads):
-            for name, array in arrays.items():
-                columns[name].append(array)
+        for batch in ahead(pool, read, row_groups(shards), most=threads):
+            for name, column in columns.items():
+                column.append(batch.column(name))
         for column in columns.values():
             column.finish()
     pa.default_memory_pool().release_unused()  # what decoding took is not needed for reading
 
 
-def _groups(shards: ShardSet) -> Iterator[_Group]:
-    for shard in shards.open_shards():
-        identity = Identity.parse(shard.identity_bytes, what=f"{shard.path} footer")
-        first = 0
-        for number, group in enumerate(shard.groups):
-            yield _Group(shard, number, first, identity.vocab_size)
-            first += group.rows
-
-
-def _arrays(
-    group: _Group, names: Sequence[str], core: Sequence[str], subject: str
-) -> dict[str, flat.Array]:
-    shard = group.shard
-    batch = shard.read(group.number, [name for name in names if name in shard.schema.names])
-    if core:
-        problems = row_problems(
-            batch.select([name for name in core if name in batch.schema.names]),
-            kind=shard.kind,
-            vocab_size=group.vocab_size,
-            where=str(shard.path),
-            first_row=group.first_row,
-        )
-        if problems:
-            raise FormatError.of(problems, subject=subject)
-    found = {name: batch.column(name) for name in batch.schema.names}
-    if MASK in names and MASK not in found:
-        found[MASK] = _all_true(found["response_ids"])
-    return found
-
-
 def _all_true(responses: flat.Array) -> flat.Array:
-    """The mask of a shard without one, beside shards that have one."""
+    """A mask of rows as long as these."""
     ones = pa.array(np.ones(len(flat.items(responses)), np.bool_))
     return flat.lists_of(ones, like=responses)
 

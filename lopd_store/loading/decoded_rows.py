@@ -108,7 +108,10 @@ class DecodedRows:
     def column(self, name: str) -> pa.ChunkedArray:
         """A column as Arrow. Raises UsageError where it is not open."""
         found: pa.ChunkedArray = self._table(name).column(0)
-        return found.cast(TYPES[name]) if name == MASK else found
+        if name != MASK:
+            return found
+        large = pa.types.is_large_list(found.type)
+        return found.cast(pa.large_list(pa.bool_()) if large else TYPES[MASK])
 
     def table(self) -> pa.Table:
         """The open columns side by side."""

@@ -74,6 +74,7 @@ class FlatColumn:
             pa.ipc.new_stream(file, batch.schema) as writer,
         ):
             writer.write_batch(batch)
+        self._items.close()  # its disk space is free before the next column is written
 
 
 class ChunkedColumn:

@@ -210,7 +210,7 @@ def test_a_null_in_any_column_of_the_format_is_refused_and_no_number(
 
 
 def test_lists_that_are_long_together_are_large_lists(
-    masked: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    masked: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool, "_MOST_SHORT", 10)  # 2 ** 31 - 1 items are no test
     shard = next(iter(shards_of(masked.store).open_shards()))
