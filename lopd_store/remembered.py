@@ -34,7 +34,8 @@ class FileState:
         real = path.resolve()
         stat = real.stat()
         numbers = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-        return cls("\n".join([str(real), *map(str, numbers)]))
+        # A path need be neither text nor one line.
+        return cls("\n".join([ascii(str(real)), *map(str, numbers)]))
 
     @property
     def is_settled(self) -> bool:

@@ -53,6 +53,15 @@ def test_a_digest_is_read_once_and_again_after_any_change(file: Path, tmp_path: 
     assert digest_of(file, records) == Digest.of(b"as it is!")
 
 
+@pytest.mark.parametrize("name", [b"\xff\xfe", "é".encode(), b"two\nlines", b"'\""], ids=repr)
+def test_a_file_is_remembered_whatever_its_name(tmp_path: Path, name: bytes) -> None:
+    path, records = tmp_path / os.fsdecode(name), Records(tmp_path / "records")
+    path.write_bytes(b"as it was")
+    time.sleep(SETTLED)
+    digest_of(path, records)
+    assert (records.recall(path) or {})["digest"] == str(Digest.of(b"as it was"))
+
+
 def test_a_file_too_young_is_not_remembered(tmp_path: Path) -> None:
     path, records = tmp_path / "young", Records(tmp_path / "records")
     path.write_bytes(b"young")
