@@ -24,7 +24,8 @@ class Pair:
 
     def answer(self, query: str) -> Any:
         """The one row that a query of ours comes to."""
-        return self.connection.execute(query).fetchone()
+        (row,) = self.connection.execute(query).fetchall()
+        return row
 
 
 @contextmanager

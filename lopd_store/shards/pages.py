@@ -22,7 +22,7 @@ _PAGE_FIELDS: Final = {
 }  # page type → field of its own header
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """What one page header says.
 
@@ -31,12 +31,18 @@ class Page:
         encoding: Parquet's number of the encoding of its values.
         values: values and nulls in it; entries of a dictionary.
         size: bytes once decompressed.
+        start: where its bytes begin in the file, behind its header.
+        stored: how many there are.
+        crc: their CRC-32, if the header has it.
     """
 
     is_dictionary: bool
     encoding: int
     values: int
     size: int
+    start: int
+    stored: int
+    crc: int | None
 
 
 def pages(file: BinaryIO, *, start: int, length: int) -> Iterator[Page]:
@@ -50,7 +56,8 @@ def pages(file: BinaryIO, *, start: int, length: int) -> Iterator[Page]:
         reader = Compact(file.read(min(_HEADER_BYTES, end - position)))
         header = reader.struct()
         size, stored = count32(header, 2), count32(header, 3)
-        position += reader.position + stored
+        start = position + reader.position
+        position = start + stored
         kind = count32(header, 1)
         own = header.get(_PAGE_FIELDS.get(kind, -1))
         if position > end or not isinstance(own, dict):
@@ -58,4 +65,13 @@ def pages(file: BinaryIO, *, start: int, length: int) -> Iterator[Page]:
         encoding = own.get(4 if kind == _VERSION_2 else 2)
         if not isinstance(encoding, Int32):
             raise FormatError("expected a page header with an encoding, found none")
-        yield Page(kind == _DICTIONARY_PAGE, encoding, count32(own, 1), size)
+        crc = header.get(4)
+        yield Page(
+            is_dictionary=kind == _DICTIONARY_PAGE,
+            encoding=encoding,
+            values=count32(own, 1),
+            size=size,
+            start=start,
+            stored=stored,
+            crc=crc & 0xFFFFFFFF if isinstance(crc, Int32) else None,
+        )

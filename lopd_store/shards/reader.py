@@ -7,6 +7,7 @@ changed. A reader that knows the file's digest checks that first; the CRCs are f
 
 import contextlib
 import stat
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from lopd_store.documents import media
 from lopd_store.errors import FormatError, IntegrityError, NotFoundError, Problem
 from lopd_store.rows import columns
 from lopd_store.shards import footer, limits
+from lopd_store.shards.pages import pages
 
 MAX_IDENTITY_BYTES: Final = 16 << 20
 _MIN_BYTES: Final = 12  # magic, footer length, magic
@@ -101,6 +103,22 @@ class Shard:
         with _refusing(self.path), self.path.open("rb") as file:
             for group in self.groups:
                 limits.check_pages(file, group, set(names))
+
+    def check_crcs(self) -> None:
+        """Read every page as it is stored, for readers that do not look at CRCs.
+
+        Raises:
+            IntegrityError: a page's bytes are not those of its CRC.
+            FormatError: pages are not what the footer claims.
+        """
+        with _refusing(self.path), self.path.open("rb") as file:
+            for chunk in (chunk for group in self.groups for chunk in group.chunks):
+                for page in pages(file, start=chunk.start, length=chunk.stored):
+                    file.seek(page.start)
+                    found = zlib.crc32(file.read(page.stored))
+                    if page.crc not in {None, found}:
+                        problem = Problem("crc-mismatch", str(self.path), f"{page.crc}", f"{found}")
+                        raise IntegrityError(str(problem), problems=[problem])
 
     def read(self, group: int, names: Sequence[str] | None = None) -> pa.RecordBatch:
         """One row group in the format's types, with these columns (None: all) in this order.

@@ -18,7 +18,7 @@ from lopd_store.store.durable import sync_folder, temporary
 Found = TypeVar("Found")
 _BATCH_ROWS: Final = 2048  # of a thousand tokens each, in several columns: tens of megabytes
 _ROW_GROUP_BYTES, _BATCHES = 32 << 20, 64  # of a file; whichever comes first
-_INTERRUPT_SECONDS: Final = 0.05  # until it is said again, to a query that had not begun
+_LISTEN_SECONDS: Final = 0.1  # a signal may have gone to another thread than the one that waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +53,15 @@ def answering(connection: Any, text: str) -> Iterator[Answer]:
         def done(work: Callable[[], Found]) -> Found:
             future = worker.submit(work)
             try:
-                with refusing():
-                    return future.result()
+                while not future.done():
+                    wait([future], timeout=_LISTEN_SECONDS)
             except KeyboardInterrupt:
                 while not future.done():
                     connection.interrupt()
-                    wait([future], timeout=_INTERRUPT_SECONDS)
+                    wait([future], timeout=_LISTEN_SECONDS)
                 raise
+            with refusing():
+                return future.result()
 
         reader = done(lambda: ask(connection, text).to_arrow_reader(_BATCH_ROWS))
         schema = _distinct(reader.schema)

@@ -51,7 +51,11 @@ class Attached:
                 f"expected a name of a-z, 0-9 and _ that begins with a letter and is none of"
                 f" {', '.join(sorted(_TAKEN))}; found {name!r}"
             )
-        return cls.checked(name, shard_set.open_shards(), tokenizer=_tokenizer(shard_set))
+        attached = cls.checked(name, shard_set.open_shards(), tokenizer=_tokenizer(shard_set))
+        if shard_set.id is None:  # no manifest has its shards' digests, and DuckDB skips CRCs
+            for shard in attached.shards:
+                shard.check_crcs()
+        return attached
 
     @classmethod
     def checked(

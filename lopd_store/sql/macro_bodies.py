@@ -107,10 +107,16 @@ def lengths(lists: Lists) -> str:
 
 def compare(sets: Mapping[str, Lists]) -> str:
     """Of the pairs all but the one asked for are pruned, as the names are constants."""
-    pairs = list(itertools.permutations(sets, 2)) or [(name, name) for name in sets]
+    scored = [name for name, lists in sets.items() if lists.has_teacher]
+    pairs = list(itertools.permutations(scored, 2)) or [(name, name) for name in scored]
+    refusal = (
+        f"error('expected the names of two sets with teacher_logprobs"
+        f" ({', '.join(scored) or 'none has any'}), found ' || first || ', ' || second)"
+    )
+    if not pairs:
+        return f"select {refusal} as samples"
     known = f"(first, second) in ({', '.join(map(str, pairs))})"
-    message = f"'expected the names of two of {', '.join(sets)}, found ' || first || ', ' || second"
-    checked = f"case when {known} then (first, second) else error({message}) end"
+    checked = f"case when {known} then (first, second) else {refusal} end"
     branches = (
         f"(select * from ({_difference(sets[one], sets[two])}) where {checked} = {(one, two)})"
         for one, two in pairs

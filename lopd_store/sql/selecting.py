@@ -17,7 +17,9 @@ from lopd_store.sql.statements import condition
 from lopd_store.sql.views import SHARDS
 
 _NAME: Final = "a"
-_SHARD, _ROW = "file_index", "file_row_number"  # what DuckDB adds to every Parquet file
+_SHARD, _ROW = "file_index", "file_row_number"  # what DuckDB knows of every row of a file
+_PLACE: Final = f"{_SHARD}, {_ROW}"
+_NONE: Final = np.empty(0, np.int64)
 _BATCH_ROWS: Final = 2048
 
 
@@ -33,17 +35,9 @@ def matching_rows(shard_set: ShardSet, where: str) -> npt.NDArray[np.int64]:
         NotFoundError, IntegrityError, FormatError: as `Attached.of`.
     """
     attached = Attached.of(_NAME, shard_set)
-    if {_SHARD, _ROW} & {name.lower() for name in attached.columns}:
-        raise UsageError(f"{shard_set.name}: {_SHARD} and {_ROW} are columns: rows have no number")
-    connection = locked([attached])
-    files = f"read_parquet(getvariable('{SHARDS}{_NAME}'), union_by_name = true)"
     with refusing():
-        rows = connection.sql(f"select *, {_SHARD}, {_ROW} from {files}")  # noqa: S608 - ours
-        found = _filtered(rows, where).project(f"{_SHARD}, {_ROW}").to_arrow_table()
-    ends = np.cumsum([shard.rows for shard in attached.shards])
-    starts = np.concatenate([[0], ends[:-1]])
-    shards, numbers = (found.column(name).to_numpy() for name in (_SHARD, _ROW))
-    return np.sort(starts[shards] + numbers).astype(np.int64)
+        found = _matching(attached, where).project(_PLACE).to_arrow_table()
+    return np.sort(_numbers(attached, found))
 
 
 def select(shard_set: ShardSet, columns: Sequence[str] | None, where: str | None) -> pa.Table:
@@ -66,20 +60,39 @@ def select(shard_set: ShardSet, columns: Sequence[str] | None, where: str | None
             f"{shard_set.name}: expected columns among {', '.join(schema.names)}, found"
             f" {', '.join(map(repr, unknown))}"
         )
-    wanted = pa.schema([schema.field(name) for name in names])
+    places = () if where is None else (_SHARD, _ROW)
     with refusing():
-        rows = locked([attached]).table("signals")
-        if where is not None:
-            rows = _filtered(rows, where)
-        rows = rows.project(*(duckdb.ColumnExpression(name) for name in names))
-        batches = [relaid(batch, wanted) for batch in rows.to_arrow_reader(_BATCH_ROWS)]
-    return pa.Table.from_batches(batches, wanted)
+        rows = _all(attached) if where is None else _matching(attached, where)
+        wanted = [duckdb.ColumnExpression(name) for name in (*places, *names)]
+        batches = list(rows.project(*wanted).to_arrow_reader(_BATCH_ROWS))
+    form = pa.schema([schema.field(name) for name in names])
+    table = pa.Table.from_batches([relaid(batch, form) for batch in batches], form)
+    if where is None:
+        return table
+    numbers = np.concatenate([_numbers(attached, batch) for batch in batches] or [_NONE])
+    # Rows come in order unless the condition has a subquery, which is a join.
+    return table if np.all(numbers[:-1] < numbers[1:]) else table.take(np.argsort(numbers))
 
 
-def _filtered(rows: Any, where: str) -> Any:
-    """Rows that a stranger's condition is true of."""
+def _matching(attached: Attached, where: str) -> Any:
+    """The rows that a stranger's condition is true of, with the places where they stand."""
+    if {_SHARD, _ROW} & {name.lower() for name in attached.columns}:
+        raise UsageError(f"expected rows without columns {_PLACE}, found one: it hides DuckDB's")
     expression = condition(where)
+    rows = _all(attached, f", {_PLACE}")
     kind = rows.project(f"({expression}\n) as condition").types[0]
     if str(kind) != "BOOLEAN":
         raise UsageError(f"expected a condition, which is true or false, found one of type {kind}")
     return rows.filter(expression)
+
+
+def _all(attached: Attached, more: str = "") -> Any:
+    files = f"read_parquet(getvariable('{SHARDS}{_NAME}'), union_by_name = true)"
+    return locked([attached]).sql(f"select *{more} from {files}")  # noqa: S608 - our words
+
+
+def _numbers(attached: Attached, places: pa.Table | pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """Places in shards as row numbers."""
+    starts = np.cumsum([0, *(shard.rows for shard in attached.shards)])
+    shards, rows = (places.column(name).to_numpy() for name in (_SHARD, _ROW))
+    return np.asarray(starts[shards] + rows, np.int64)

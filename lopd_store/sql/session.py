@@ -1,6 +1,7 @@
 """A DuckDB over shard sets that reads nothing else and changes nothing."""
 
 import atexit
+import re
 import shutil
 import tempfile
 import weakref
@@ -30,7 +31,11 @@ _SETTINGS: Final[Mapping[str, bool]] = {
     "python_enable_replacements": False,  # variables of the caller are no tables
 }
 _LOCK: Final = ("set enable_external_access = false", "set lock_configuration = true")
-_UNREADABLE: Final = ("IO Error", "Serialization Error", "INTERNAL Error", "FATAL Error", "Invalid")
+# What DuckDB says of a file, not of a query; its readers' own errors have no kind before them.
+_UNREADABLE: Final = re.compile(
+    r"(?![A-Z][A-Za-z ]+ Error: )|(IO|Serialization|INTERNAL|FATAL) Error: "
+    r"|.*(Failed to read file|in Parquet file|executing the UDF)"
+)
 _open: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
@@ -95,7 +100,7 @@ def refusing() -> Iterator[None]:
         raise
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         message = str(error)
-        if message.startswith(_UNREADABLE) or "executing the UDF" in message:
+        if _UNREADABLE.match(message):
             raise FormatError(f"expected shards that DuckDB reads: {message}") from error
         raise UsageError(message) from error
 

@@ -25,6 +25,7 @@ class Lists:
     Attributes:
         source: the view they stand in.
         teacher: the teacher's log-probs.
+        has_teacher: whether any shard has them.
         rollout: the sampler's own.
         mask: the loss mask; None where no shard has one, as even an unnested NULL takes time.
         any: one that every row has, an item a response token. Where rows have the teacher's it
@@ -34,6 +35,7 @@ class Lists:
 
     source: str
     teacher: str
+    has_teacher: bool
     rollout: str
     mask: str | None
     any: str
@@ -47,6 +49,7 @@ class Lists:
         return cls(
             source=f"{attached.schema}.signals",
             teacher="teacher_logprobs" if "teacher_logprobs" in columns else "null::float[]",
+            has_teacher="teacher_logprobs" in columns,
             rollout="rollout_logprobs" if "rollout_logprobs" in columns else "null::float[]",
             mask=MASK if MASK in columns else None,
             any=length,
