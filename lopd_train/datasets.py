@@ -32,9 +32,15 @@ class SignalDataset:
         return len(self._rows)
 
     def __getitem__(self, row: int | str) -> Example:
-        """A row by its number or by its sample_id. Raises NotFoundError on an unknown name."""
-        rows = self._rows
+        """A row by its number, from the end if negative, or by its sample_id.
+
+        Raises NotFoundError on an unknown name, IndexError on a number beyond the rows.
+        """
+        rows, count = self._rows, len(self._rows)
         number = rows.index(row) if isinstance(row, str) else row
+        if not -count <= number < count:
+            raise IndexError(f"expected a row from 0 to {count - 1}, found {number}")
+        number %= count
         prompt = rows.prompt_ids[slice(*rows.prompt_offsets[number : number + 2])]
         said = slice(*rows.response_offsets[number : number + 2])
         ids = np.concatenate([prompt, rows.response_ids[said]]).astype(np.int64)
@@ -55,10 +61,10 @@ class SignalStream(IterableDataset[Example]):  # type: ignore[misc] # torch has 
     the r-th on, its workers share those out in the same way, and the last ranks repeat the first
     rows so that all ranks get as many: collectives would wait for ever otherwise.
 
-    `state_dict` says where an iterator stands; loaded into a stream of the same rows, seed, ranks
-    and workers, the next iterator goes on from there, so it resumes in torchdata's
-    StatefulDataLoader. Once an epoch has ended, the next iterator begins the next epoch; workers
-    that a loader starts anew each time cannot know, so call `set_epoch` before each.
+    `state_dict` says where the latest iterator stands; loaded into a stream of the same rows, seed,
+    ranks and workers, the next iterator goes on from there, so it resumes in torchdata's
+    StatefulDataLoader. Any other iterator begins the epoch; the next epoch, once one has ended.
+    Workers that a loader starts anew each time cannot know, so call `set_epoch` before each.
     """
 
     def __init__(
@@ -82,7 +88,7 @@ class SignalStream(IterableDataset[Example]):  # type: ignore[misc] # torch has 
             )
         self._examples = SignalDataset(rows)
         self._seed, self._shuffle, self._rank, self._world = seed, shuffle, rank, world
-        self._epoch = self._taken = 0
+        self.set_epoch(0)
 
     def __len__(self) -> int:
         """Examples of this rank in an epoch."""
@@ -90,10 +96,14 @@ class SignalStream(IterableDataset[Example]):  # type: ignore[misc] # torch has 
 
     def set_epoch(self, epoch: int) -> None:
         """Begin an epoch from its first row."""
-        self._epoch, self._taken = epoch, 0
+        self._epoch, self._taken, self._first = epoch, 0, 0
 
     def __iter__(self) -> Iterator[Example]:
-        """What this worker has not yet taken of the epoch."""
+        """This worker's share of the epoch, or what a loaded state leaves of it."""
+        self._taken, self._first = self._first, 0
+        return self._rest()
+
+    def _rest(self) -> Iterator[Example]:
         mine = self._mine()
         while self._taken < len(mine):
             row = int(mine[self._taken])
@@ -110,15 +120,18 @@ class SignalStream(IterableDataset[Example]):  # type: ignore[misc] # torch has 
         whose = {name: state.get(name) for name in self._whose()}
         if whose != self._whose():
             raise UsageError(f"expected the state of a stream of {self._whose()}, found {whose}")
-        self._epoch, self._taken = state["epoch"], state["taken"]
+        self._epoch, self._taken, self._first = state["epoch"], state["taken"], state["taken"]
 
     def _whose(self) -> dict[str, int]:
+        worker = get_worker_info()
         return {
             "rows": len(self._examples),
             "seed": self._seed,
             "shuffle": int(self._shuffle),
             "rank": self._rank,
             "world": self._world,
+            "worker": worker.id if worker else 0,
+            "workers": worker.num_workers if worker else 1,
         }
 
     def _mine(self) -> npt.NDArray[np.int64]:
@@ -127,5 +140,5 @@ class SignalStream(IterableDataset[Example]):  # type: ignore[misc] # torch has 
         if self._shuffle:
             order = np.random.default_rng([self._seed, self._epoch]).permutation(count)
         mine = np.resize(order, len(self) * self._world)[self._rank :: self._world]
-        worker = get_worker_info()
-        return mine if worker is None else mine[worker.id :: worker.num_workers]
+        whose = self._whose()
+        return mine[whose["worker"] :: whose["workers"]]

@@ -63,6 +63,23 @@ def test_a_resumed_stream_goes_on_where_it_was(count: int, stop: int, seed: int)
     assert numbers(first) + numbers(list(other)) + numbers(list(other)) == expected
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_that_was_left_begins_anew(workers: int) -> None:
+    stream = SignalStream(numbered(7), seed=2)
+    loader: Any = DataLoader(stream, batch_size=None, num_workers=workers)
+    next(iter(loader))
+    assert sorted(numbers(list(loader))) == list(range(7))
+
+
+def test_a_state_taken_before_the_first_row_is_that_of_the_epoch() -> None:
+    stream = SignalStream(numbered(7))
+    next(iter(stream))
+    examples = iter(stream)
+    assert stream.state_dict()["taken"] == 0
+    next(examples)
+    assert stream.state_dict()["taken"] == 1
+
+
 def test_without_a_shuffle_rows_come_in_their_order() -> None:
     assert numbers(list(SignalStream(numbered(7), shuffle=False))) == list(range(7))
 
@@ -88,6 +105,18 @@ def test_a_stateful_loader_resumes_in_the_middle_of_an_epoch(workers: int) -> No
     second = loader()
     second.load_state_dict(state)
     assert begun + [numbers(batch) for batch in second] == expected
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata calls it
+def test_a_state_from_the_end_of_an_epoch_begins_the_next() -> None:
+    def loader() -> Any:
+        return StatefulDataLoader(SignalStream(numbered(9), seed=3), batch_size=4, collate_fn=whole)
+
+    first, second = loader(), loader()
+    assert len(list(first)) == 3
+    second.load_state_dict(first.state_dict())
+    found = [row for batch in second for row in numbers(batch)]
+    assert found == np.random.default_rng([3, 1]).permutation(9).tolist()
 
 
 def test_workers_share_a_rank_out() -> None:
@@ -123,6 +152,15 @@ def test_examples_are_those_of_the_map_style_dataset_and_collate() -> None:
         for name, column in SignalDataset(rows)[row].items():
             np.testing.assert_array_equal(example[name], column)
     assert collate_padded(stream)["input_ids"].shape[0] == 9
+
+
+def test_a_dataset_ends_where_its_rows_do() -> None:
+    dataset: Any = SignalDataset(numbered(5))
+    assert numbers([dataset[-1], dataset[-5]]) == [4, 0]
+    assert numbers(list(dataset)) == list(range(5))
+    for beyond in (5, 6, -6):
+        with pytest.raises(IndexError, match="expected a row from 0 to 4"):
+            dataset[beyond]
 
 
 def test_a_row_is_found_by_its_name_also_when_others_were_left_out(tmp_path: Any) -> None:
