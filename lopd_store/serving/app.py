@@ -18,7 +18,7 @@ from starlette.routing import Route
 from lopd_store.errors import EngineError, LopdError, UsageError
 from lopd_store.serving import metrics, openai, sglang, trl
 from lopd_store.serving.answers import Asked, Backend, Missing, Reply, Scored
-from lopd_store.serving.auth import TokenRequired
+from lopd_store.serving.auth import NoStrangersNames, TokenRequired
 from lopd_store.serving.limits import Limits, Room
 from lopd_store.serving.metrics import Metrics
 from lopd_store.serving.protocol import Dialect, Question
@@ -135,8 +135,9 @@ def create_app(
         served: what it says of itself.
         backend: where its numbers come from.
         limits: what requests may take.
-        token: what they must carry; None lets everybody in who can reach the server.
+        token: what they must carry; None lets every program in that can reach the server.
     """
+    guard = Middleware(TokenRequired, token=token) if token else Middleware(NoStrangersNames)
     endpoints = Endpoints(served, backend, limits or Limits())
     created = int(time.time())
     pages = {
@@ -160,7 +161,7 @@ def create_app(
             routes.append(Route(path, partial(endpoint, name, dialect), methods=["POST"]))
     return Starlette(
         routes=routes,
-        middleware=[Middleware(TokenRequired, token=token)] if token else [],
+        middleware=[guard],
         exception_handlers={HTTPException: _other_error},
     )
 

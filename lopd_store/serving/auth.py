@@ -1,4 +1,4 @@
-"""Who may ask: everybody on this machine, or whoever knows the token."""
+"""Who may ask: every program on this machine, or whoever knows the token."""
 
 import hmac
 import ipaddress
@@ -18,6 +18,7 @@ OPEN: Final = frozenset({"/health", "/health/", "/health_generate"})
 """What load balancers ask without a token; says nothing but that the server is there."""
 
 _SCHEME: Final = b"bearer"
+_NEAR: Final = (".localhost", ".internal")  # nobody can register one
 
 
 class TokenRequired:
@@ -46,6 +47,42 @@ class TokenRequired:
         scheme, _, token = given[0].partition(b" ")
         # compare_digest takes as long for a wrong token as for the right one.
         return bool(hmac.compare_digest(token, self._token)) and scheme.lower() == _SCHEME
+
+
+class NoStrangersNames:
+    """An ASGI application that is asked by address, as localhost or by a name of the local network.
+
+    Any other name may be a web page's own, which its owner had lead to this machine: a browser then
+    lets the page ask whatever it likes (DNS rebinding). Who needs a name sets a token.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        hosts = [value for name, value in scope.get("headers", ()) if name == b"host"]
+        if scope["type"] != "http" or scope["path"] in OPEN or all(map(_is_near, hosts)):
+            await self._app(scope, receive, send)
+            return
+        why = f"Host: expected an address or localhost, found another name; {TOKEN} allows any"
+        await JSONResponse({"error": why}, HTTPStatus.MISDIRECTED_REQUEST)(scope, receive, send)
+
+
+def _is_near(host: bytes) -> bool:
+    """Whether nobody on the internet can own the name in a Host header."""
+    name = host.decode("latin-1").lower()
+    if not name.startswith("["):
+        name = name.partition(":")[0]
+    return "." not in name or name.endswith(_NEAR) or _is_address(name)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name.startswith("[")  # of IPv6; no name does
+    return True
 
 
 def check_reach(host: str, token: str | None) -> None:

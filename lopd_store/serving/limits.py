@@ -27,6 +27,8 @@ class Limits:
         bytes_at_once: of all requests that are under way; more of them wait.
         body_seconds: until a request has arrived whole.
         wait_seconds: until there is room for it.
+        idle_seconds: until a connection's next request has shown its whole head; a trainer may
+            think for a while between two batches.
         connections: at a time; more are told to come back (503).
     """
 
@@ -34,6 +36,7 @@ class Limits:
     bytes_at_once: int = 16 * BODY_BYTES
     body_seconds: float = 60.0
     wait_seconds: float = 60.0
+    idle_seconds: int = 75
     connections: int = 2048
 
 

@@ -14,6 +14,7 @@ from lopd_store.errors import UsageError
 from lopd_store.serving.answers import Backend
 from lopd_store.serving.app import create_app
 from lopd_store.serving.auth import check_reach
+from lopd_store.serving.heads import PatientProtocol
 from lopd_store.serving.limits import Limits
 from lopd_store.serving.served import Served
 
@@ -21,7 +22,6 @@ LOOPBACK: Final = "127.0.0.1"
 
 _BACKLOG: Final = 2048  # connections that wait to be accepted
 _GRACE_SECONDS: Final = 30  # requests under way get so long to end
-_IDLE_SECONDS: Final = 75  # a trainer's connection between two batches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +114,8 @@ def configuration(app: Any, limits: Limits) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         ws="none",
-        http="h11",  # the faster parser takes heads of any length
-        timeout_keep_alive=_IDLE_SECONDS,
+        http=PatientProtocol,  # the faster parser takes heads of any length
+        timeout_keep_alive=limits.idle_seconds,
         limit_concurrency=limits.connections,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )

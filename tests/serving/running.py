@@ -61,9 +61,9 @@ def stored_rows(store: Store, ref: str) -> list[Row]:
 
 
 @contextmanager
-def running(app: Any) -> Iterator[str]:
+def running(app: Any, limits: Limits | None = None) -> Iterator[str]:
     """The URL of an application while it runs."""
-    server = uvicorn.Server(configuration(app, Limits()))
+    server = uvicorn.Server(configuration(app, limits or Limits()))
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -82,5 +82,5 @@ def serving(root: Path, *refs: str, names: Sequence[str] = (), **options: Any) -
     """The URL of a server that answers from signals of a store; `options` as `create_app` has."""
     opened = OpenedSignals.open(refs, root=root, names=names)
     app = create_app(opened.served, Backend(answers=opened.answers), **options)
-    with running(app) as url:
+    with running(app, options.get("limits")) as url:
         yield url

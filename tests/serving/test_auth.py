@@ -92,3 +92,49 @@ def test_an_address_that_others_reach_takes_a_token() -> None:
             check_reach("127.0.0.1", blank)
     with pytest.raises(UsageError, match="expected an address of this machine"):
         check_reach("no such host.invalid", None)
+
+
+NEAR = (
+    *("127.0.0.1", "127.0.0.1:8000", "[::1]:8000", "[::1]", "192.0.2.7:80", "localhost:9000"),
+    *("LOCALHOST", "gpu-box:8000", "a.localhost", "host.docker.internal:8000", ""),
+)
+FAR = (
+    *("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "1.2.3.4.5"),
+    *("localhost.evil.example", "evil.example."),
+)
+
+
+@pytest.mark.parametrize("host", NEAR)
+def test_without_a_token_addresses_and_local_names_are_answered(url: str, host: str) -> None:
+    assert httpx.get(f"{url}/v1/models", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", FAR)
+def test_without_a_token_a_name_that_leads_here_is_not_answered(
+    url: str, rows: list[Row], host: str
+) -> None:
+    """What a page in a browser can do once its owner's name has this machine's address."""
+    for path in ("/v1/models", "/metrics", "/get_model_info"):
+        said = httpx.get(url + path, headers={"host": host})
+        assert said.status_code == 421
+        assert "expected an address or localhost" in said.json()["error"]
+        assert not any(name.startswith("x-lopd") for name in said.headers)
+    assert ask(url, rows[0], [("host", host)]).status_code == 421
+    assert httpx.get(f"{url}/health", headers={"host": host}).status_code == 200
+
+
+def test_with_a_token_the_server_may_have_any_name(closed: str, rows: list[Row]) -> None:
+    headers = [("authorization", f"Bearer {TOKEN}"), ("host", "teacher.example")]
+    assert ask(closed, rows[0], headers).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
+def test_a_page_elsewhere_can_post_nothing_without_asking_first(url: str, kind: str | None) -> None:
+    """Browsers send these types to anybody; for JSON they ask first, and are told no."""
+    headers = {"origin": "https://evil.example"} | ({"content-type": kind} if kind else {})
+    said = httpx.post(f"{url}/generate", content=b'{"input_ids": [5]}', headers=headers)
+    assert said.status_code == 400
+    asked = {"origin": "https://evil.example", "access-control-request-method": "POST"}
+    said = httpx.options(f"{url}/generate", headers=asked)
+    assert said.status_code == 405
+    assert not any(name.startswith("access-control") for name in said.headers)

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -152,7 +153,9 @@ def test_other_methods_and_paths_are_refused(client: httpx.Client, method: str) 
 @pytest.fixture(scope="module")
 def small(made: Made) -> Iterator[str]:
     """A server with room for little."""
-    limits = Limits(body_bytes=4096, bytes_at_once=6000, body_seconds=0.5, wait_seconds=0.2)
+    limits = Limits(
+        body_bytes=4096, bytes_at_once=6000, body_seconds=0.5, wait_seconds=0.2, idle_seconds=1
+    )
     with serving(made.store.root, "signal", limits=limits) as address:
         yield address
 
@@ -198,6 +201,36 @@ def test_a_head_that_makes_no_sense_gets_400(url: str, head: bytes) -> None:
     with connected(url) as odd:
         odd.sendall(head)
         assert odd.recv(1000).startswith(b"HTTP/1.1 400 ")
+
+
+BEGUN = {
+    "nothing": b"",
+    "a letter": b"P",
+    "half a head": b"POST /generate HTTP/1.1\r\nHost: x\r\n",
+    "a letter of the second": b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nG",
+}
+
+
+@pytest.mark.parametrize("begun", BEGUN.values(), ids=BEGUN.keys())
+def test_a_connection_on_which_no_request_comes_is_ended(small: str, begun: bytes) -> None:
+    with connected(small) as idle:
+        idle.sendall(begun)
+        while found := idle.recv(1000):
+            assert found.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_that_drips_after_its_answer_is_ended(small: str) -> None:
+    with connected(small) as slow:
+        slow.sendall(half_of_a_request(1000).replace(b"application/json", b"text/plain"))
+        assert slow.recv(1000).startswith(b"HTTP/1.1 400 ")
+        with pytest.raises(ConnectionError):
+            drip(slow, 900)
+
+
+def drip(connection: socket.socket, count: int) -> None:
+    for _ in range(count):
+        connection.sendall(b"x")
+        time.sleep(0.02)
 
 
 def half_of_a_request(length: int) -> bytes:
