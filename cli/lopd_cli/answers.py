@@ -1,7 +1,6 @@
 """Answers to queries on stdout: a table for people, JSON or CSV for programs; a batch at a time."""
 
 import csv
-import io
 import json
 import math
 import os
@@ -65,13 +64,11 @@ def print_json_rows(answer: Answer) -> None:
 def print_csv(answer: Answer) -> None:
     """A heading and a line a row; lists are JSON, NULL is nothing. Terminals get no controls."""
     shown = harmless if sys.stdout.isatty() else str
-    line = io.StringIO()
-    writer = csv.writer(line, lineterminator="\n")
+    writer = csv.writer(
+        sys.stdout, lineterminator="\n"
+    )  # click.echo would drop what looks like ANSI
     for values in chain([answer.schema.names], _rows(answer)):
         writer.writerow(["" if value is None else shown(_csv_cell(value)) for value in values])
-        click.echo(line.getvalue(), nl=False)
-        line.seek(0)
-        line.truncate()
 
 
 class _Counted:
