@@ -1,19 +1,15 @@
 """Chosen rows of flat columns, and the rectangles that trainers make of them."""
 
-from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from lopd_store.errors import UsageError
 from lopd_store.loading.decode import MASK
-from lopd_store.loading.decoded_rows import DecodedRows
+from lopd_store.loading.decoded_rows import Chosen, DecodedRows
 from lopd_store.rows import flat
-
-Chosen: TypeAlias = Sequence[int] | npt.NDArray[np.integer[Any]]
-"""Row numbers, in the order that the batch is to have."""
 
 Side = Literal["left", "right"]
 
@@ -21,13 +17,16 @@ _RESPONSE: Final = "response_ids"
 
 
 def taken(rows: DecodedRows, name: str, chosen: Chosen) -> flat.Lists:
-    """A column's lists of the chosen rows, copied. A `loss_mask` nobody stored is all true."""
-    if name == MASK and MASK not in rows.columns:
-        responses = rows.lists(_RESPONSE)
-        counts = responses.lengths[np.asarray(chosen, np.int64)]
+    """A column's lists of the chosen rows, copied. A `loss_mask` nobody stored is all true.
+
+    Raises UsageError on a column that is not open, IndexError on rows that are not there.
+    """
+    numbers = rows.numbers(chosen)
+    if name == MASK and not rows.masked:
+        counts = rows.lists(_RESPONSE).lengths[numbers]
         return flat.Lists(np.ones(int(counts.sum()), np.bool_), flat.running(counts))
     lists = rows.lists(name)
-    pieces = [lists.values[slice(*lists.offsets[row : row + 2])] for row in chosen]
+    pieces = [lists.values[slice(*lists.offsets[row : row + 2])] for row in numbers]
     values = np.concatenate([lists.values[:0], *pieces])
     counts = np.array([len(piece) for piece in pieces], np.int64)
     return flat.Lists(values, flat.running(counts))

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from lopd_store.adapters import layout
-from lopd_store.adapters.padding import Chosen, pieces, taken
+from lopd_store.adapters.padding import pieces, taken
 from lopd_store.adapters.source import Source
 from lopd_store.loading.decode import MASK
-from lopd_store.loading.decoded_rows import DecodedRows
+from lopd_store.loading.decoded_rows import Chosen, DecodedRows
 from lopd_store.rows import flat
 
 FILE: Final = "parquet"
@@ -65,11 +65,11 @@ def collate(rows: DecodedRows, chosen: Chosen) -> dict[str, list[Any]]:
         `raw_reward`, all 0.0: the teacher is the only reward; `truncated`; `sample_indices` and
         `rollout_ids`, the row numbers; `rollout_mask_sums`, trained tokens.
 
-    Raises UsageError on a column that is not open.
+    Raises UsageError on a column that is not open, IndexError on rows that are not there.
     """
     prompts, responses = taken(rows, "prompt_ids", chosen), taken(rows, "response_ids", chosen)
     masks = pieces(taken(rows, MASK, chosen), np.int32)
-    numbers = [int(row) for row in chosen]
+    numbers = rows.numbers(chosen).tolist()
     reasons = rows.column("finish_reason").take(pa.array(numbers)).to_pylist()
     found: dict[str, list[Any]] = {
         "tokens": pieces(layout.joined(prompts, responses), np.int64),

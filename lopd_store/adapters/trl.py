@@ -15,10 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lopd_store.adapters import layout
-from lopd_store.adapters.padding import Chosen, padded, places, taken
+from lopd_store.adapters.padding import padded, places, taken
 from lopd_store.adapters.source import Source
 from lopd_store.loading.decode import MASK
-from lopd_store.loading.decoded_rows import DecodedRows
+from lopd_store.loading.decoded_rows import Chosen, DecodedRows
 from lopd_store.rows import flat
 
 FILE: Final = "parquet"
@@ -65,7 +65,7 @@ def collate(rows: DecodedRows, chosen: Chosen, *, pad_token_id: int) -> dict[str
         float32: `actual_logprobs` [B, C], the teacher's, -inf where loss_mask is false and in the
         padding; `sampling_per_token_logps` [B, C], the sampler's, 0.0 there.
 
-    Raises UsageError on a column that is not open.
+    Raises UsageError on a column that is not open, IndexError on rows that are not there.
     """
     prompts, completions = taken(rows, "prompt_ids", chosen), taken(rows, "response_ids", chosen)
     P, C = (int(lists.lengths.max(initial=1)) for lists in (prompts, completions))
@@ -82,7 +82,7 @@ def collate(rows: DecodedRows, chosen: Chosen, *, pad_token_id: int) -> dict[str
         "completion_mask": completion_BC.astype(np.int64),
         "actual_logprobs": padded(known, completion_BC, fill=-np.inf, dtype=np.float32),
     }
-    if MASK in rows.columns:
+    if rows.masked:
         batch["tool_mask"] = padded(trained, completion_BC, fill=1, dtype=np.int64)
     if "rollout_logprobs" in rows.columns:
         batch["sampling_per_token_logps"] = padded(

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lopd_store.adapters import layout
-from lopd_store.adapters.padding import Chosen, padded, places, taken
+from lopd_store.adapters.padding import padded, places, taken
 from lopd_store.adapters.source import Source
 from lopd_store.loading.decode import MASK
-from lopd_store.loading.decoded_rows import DecodedRows
+from lopd_store.loading.decoded_rows import Chosen, DecodedRows
 
 FILE: Final = "parquet"
 DATA_SOURCE: Final = "lopd"
@@ -86,6 +86,7 @@ def collate(
 
     Raises:
         UsageError: a row longer than P or R, or a column that is not open.
+        IndexError: rows that are not there.
     """
     prompts, responses = taken(rows, "prompt_ids", chosen), taken(rows, "response_ids", chosen)
     longest = (int(lists.lengths.max(initial=1)) for lists in (prompts, responses))

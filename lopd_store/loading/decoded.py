@@ -31,7 +31,9 @@ _NOT_OURS: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 ELSEWHERE: Final = "free some space there, or name another folder with TMPDIR"
 
 
-def open_columns(shards: ShardSet, names: Sequence[str] | None = None) -> dict[str, pa.Table]:
+def open_columns(
+    shards: ShardSet, types: Mapping[str, pa.DataType], names: Sequence[str] | None = None
+) -> dict[str, pa.Table]:
     """Columns of all shards in row order, each as a memory-mapped table of that one column.
 
     What is not there yet is decoded and checked. Where there is no store, or one that cannot be
@@ -39,6 +41,7 @@ def open_columns(shards: ShardSet, names: Sequence[str] | None = None) -> dict[s
 
     Args:
         shards: whose rows.
+        types: of their columns: `columns_of`.
         names: columns that every shard has; None for those of `CORE` that there are.
 
     Raises:
@@ -46,7 +49,6 @@ def open_columns(shards: ShardSet, names: Sequence[str] | None = None) -> dict[s
         FormatError, NotFoundError, IntegrityError: as `decode`; or shards that changed meanwhile.
         StoreError: no room.
     """
-    types = columns_of(shards)
     wanted = _default(types) if names is None else list(names)
     if unknown := [name for name in wanted if name not in types]:
         raise UsageError(

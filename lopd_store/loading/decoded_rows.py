@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from lopd_store.digest import Digest, tagged
 from lopd_store.errors import UsageError
-from lopd_store.loading.decode import MASK
+from lopd_store.loading.decode import MASK, columns_of
 from lopd_store.loading.decoded import open_columns
 from lopd_store.loading.sample_index import SampleIndex
 from lopd_store.rows import flat
@@ -18,6 +18,9 @@ from lopd_store.rows.columns import LOGPROB_COLUMNS, TYPES
 from lopd_store.shard_sets import ShardSet
 
 Ints: TypeAlias = npt.NDArray[np.int64]
+Chosen: TypeAlias = Sequence[int] | npt.NDArray[np.integer[Any]]
+"""Row numbers, in the order that is wanted."""
+
 _TAG: Final = "lopd.rows.v1"
 _PER_RESPONSE_ID: Final = (*LOGPROB_COLUMNS, MASK)
 
@@ -29,13 +32,15 @@ class DecodedRows:
     likes, and are read-only. Safe to share between threads and forked processes.
     """
 
-    def __init__(self, columns: Mapping[str, pa.Table], *, name: Digest) -> None:
+    def __init__(self, columns: Mapping[str, pa.Table], *, name: Digest, masked: bool) -> None:
         """Use `open`.
 
         Attributes:
             name: a digest of whose rows these are, which of them, and of the columns.
+            masked: whether there is a loss_mask, open or not; without one all is trained.
         """
         self.name = name
+        self.masked = masked
         self._columns = dict(columns)
         self._lists: dict[str, flat.Lists] = {}
         self._count = next(iter(columns.values())).num_rows if columns else 0
@@ -56,16 +61,18 @@ class DecodedRows:
         """
         if columns is not None and not columns:
             raise UsageError("expected at least one column, found none")
-        found = open_columns(shards, columns)
+        types = columns_of(shards)
+        found = open_columns(shards, types, columns)
         parts = [*map(str, shards.shard_digests()), *found]
-        return cls(found, name=tagged(_TAG, *(part.encode() for part in parts)))
+        name = tagged(_TAG, *(part.encode() for part in parts))
+        return cls(found, name=name, masked=MASK in types)
 
-    def only(self, chosen: Ints) -> Self:
-        """These rows, in this order: int64 row numbers. They are copied."""
-        tables = {
-            name: table.take(chosen).combine_chunks() for name, table in self._columns.items()
-        }
-        return type(self)(tables, name=tagged(_TAG, self.name.hex.encode(), chosen.tobytes()))
+    def only(self, chosen: Chosen) -> Self:
+        """These rows, in this order, copied. Raises as `numbers`."""
+        rows = self.numbers(chosen)
+        tables = {name: table.take(rows).combine_chunks() for name, table in self._columns.items()}
+        name = tagged(_TAG, self.name.hex.encode(), rows.tobytes())
+        return type(self)(tables, name=name, masked=self.masked)
 
     def __len__(self) -> int:
         return self._count
@@ -85,11 +92,23 @@ class DecodedRows:
             self._lists[name] = self._flat(name)
         return self._lists[name]
 
-    def padded(self, names: Sequence[str], chosen: Ints) -> dict[str, npt.NDArray[Any]]:
+    def numbers(self, chosen: Chosen) -> Ints:
+        """Row numbers, int64, those below 0 counted from the end. Raises IndexError."""
+        found = np.asarray(chosen, np.int64)
+        least, most = found.min(initial=0), found.max(initial=-1)
+        if not -self._count <= least <= most + 1 <= self._count:
+            raise IndexError(
+                f"expected rows from 0 to {self._count - 1}, found {least if least < 0 else most}"
+            )
+        return found if least >= 0 else found % self._count
+
+    def padded(self, names: Sequence[str], chosen: Chosen) -> dict[str, npt.NDArray[Any]]:
         """The lists of chosen rows, [B, T] for each column: its longest row, the others then 0.
 
-        New arrays in the columns' dtypes; raises UsageError as `lists` does.
+        New arrays in the columns' dtypes. What is padding is told by `lists(name).lengths`, not by
+        the zeros. Raises UsageError as `lists`, IndexError as `numbers`.
         """
+        chosen = self.numbers(chosen)
         found: dict[str, npt.NDArray[Any]] = {}
         bounds: dict[int, tuple[list[int], list[int], int]] = {}
         for name in names:
@@ -126,10 +145,8 @@ class DecodedRows:
 
         Raises IndexError.
         """
-        if not -self._count <= row < self._count:
-            raise IndexError(f"expected a row from 0 to {self._count - 1}, found {row}")
-        row %= self._count
-        return {name: self._value(name, row) for name in self._columns}
+        number = int(self.numbers([row])[0])
+        return {name: self._value(name, number) for name in self._columns}
 
     def _value(self, name: str, row: int) -> Any:
         if not _is_flat(name):

@@ -120,9 +120,11 @@ def test_a_batch_of_no_rows_has_no_rows(module: Any, rows: DecodedRows) -> None:
     assert {len(values) for values in batch.values()} == {0}
 
 
-def test_what_rows_do_not_have_is_no_key(alike: tuple[Signal, Model]) -> None:
-    few = ["prompt_ids", "response_ids", "teacher_logprobs", "finish_reason"]
-    rows = DecodedRows.open(alike[0], few)
+FEW = ["prompt_ids", "response_ids", "teacher_logprobs", "finish_reason"]
+
+
+def test_what_rows_do_not_have_is_no_key(unmasked: tuple[Signal, Model]) -> None:
+    rows = DecodedRows.open(unmasked[0], FEW)
     assert "rollout_log_probs" not in verl.collate(rows, CHOSEN, pad_token_id=PAD)
     assert "rollout_log_probs" not in slime.collate(rows, CHOSEN)
     assert {"tool_mask", "sampling_per_token_logps"}.isdisjoint(
@@ -131,8 +133,33 @@ def test_what_rows_do_not_have_is_no_key(alike: tuple[Signal, Model]) -> None:
 
 
 @pytest.mark.parametrize("module", [slime, trl, verl])
+def test_a_mask_that_is_not_open_does_not_count_as_none(
+    module: Any, alike: tuple[Signal, Model]
+) -> None:
+    """Its masked positions hold 0.0: a teacher that is certain."""
+    more = {} if module is slime else {"pad_token_id": PAD}
+    with pytest.raises(UsageError, match="found loss_mask"):
+        module.collate(DecodedRows.open(alike[0], FEW), CHOSEN, **more)
+
+
+@pytest.mark.parametrize("module", [slime, trl, verl])
+def test_rows_below_zero_count_from_the_end_and_others_are_no_rows(
+    module: Any, rows: DecodedRows
+) -> None:
+    more = {} if module is slime else {"pad_token_id": PAD}
+    last = len(rows) - 1
+    found, expected = (module.collate(rows, some, **more) for some in ([-1, -2], [last, last - 1]))
+    for name, values in expected.items():
+        for one, other in zip(found[name], values, strict=True):
+            np.testing.assert_array_equal(one, other)
+    for beyond in (last + 1, -last - 2):
+        with pytest.raises(IndexError, match=f"expected rows from 0 to {last}, found {beyond}"):
+            module.collate(rows, [beyond], **more)
+
+
+@pytest.mark.parametrize("module", [slime, trl, verl])
 def test_rows_nobody_scored_make_no_batch(module: Any, alike: tuple[Signal, Model]) -> None:
-    rows = DecodedRows.open(alike[0], ["prompt_ids", "response_ids", "finish_reason"])
+    rows = DecodedRows.open(alike[0], ["prompt_ids", "response_ids", "finish_reason", "loss_mask"])
     more = {} if module is slime else {"pad_token_id": PAD}
     with pytest.raises(UsageError, match="teacher_logprobs"):
         module.collate(rows, CHOSEN, **more)

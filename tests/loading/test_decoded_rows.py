@@ -89,6 +89,21 @@ def test_padded_batches_are_the_rows_and_zeros(made: Made, masked: Made) -> None
     assert rows.padded(names, np.empty(0, np.int64))["prompt_ids"].shape == (0, 0)
 
 
+def test_rows_below_zero_count_from_the_end_and_others_are_no_rows(made: Made) -> None:
+    rows = DecodedRows.open(shards_of(made.store))
+    for below, row in ((-1, 39), (-2, 38), (-40, 0)):
+        found, expected = rows.padded(["response_ids"], [below]), rows[row]["response_ids"]
+        assert found["response_ids"].tolist() == [expected.tolist()]
+        assert rows.only([below])[0]["sample_id"] == rows[below]["sample_id"]
+        assert rows[below]["sample_id"] == rows[row]["sample_id"]
+    for beyond in (40, -41, 10**9):
+        for ask in (lambda n: rows.padded(["response_ids"], [0, n]), rows.__getitem__):
+            with pytest.raises(IndexError, match=f"expected rows from 0 to 39, found {beyond}"):
+                ask(beyond)
+        with pytest.raises(IndexError, match="expected rows from 0 to 39"):
+            rows.only([beyond])
+
+
 def test_every_row_is_found_by_its_name(made: Made) -> None:
     rows = DecodedRows.open(shards_of(made.store))
     names = rows.column("sample_id").to_pylist()
