@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeGuard
 
 from lopd_store.errors import EngineError, UsageError
 from lopd_store.serving.answers import Asked, Floats, Reply
@@ -17,7 +17,8 @@ _CLOSED: Final = (401, 403)
 _BYTES_A_TOKEN: Final = 1024  # the wordiest protocol takes about 120
 _BYTES_BESIDE: Final = 1 << 20
 _RELAYED_BYTES: Final = 256 << 20
-_LONGEST_NAME: Final = 100
+_LONGEST_VERSION: Final = 100
+_LONGEST_NAME: Final = 1000
 _VERSIONS: Final = (("/version", "vllm"), ("/get_server_info", "sglang"))
 
 
@@ -65,7 +66,7 @@ class UpstreamClient:
         versions = {}
         for path, engine in _VERSIONS:
             version = (await self._get(path, tries)).get("version")
-            if isinstance(version, str) and version.isprintable() and len(version) <= _LONGEST_NAME:
+            if self._is_name(version, longest=_LONGEST_VERSION):
                 versions[engine] = version
                 break
         return Described(model=await self._model(tries), versions=versions)
@@ -101,7 +102,13 @@ class UpstreamClient:
         if len(names) > 1:
             shown = ", ".join(f"{name!s:.100}" for name in names[:8])
             raise UsageError(f"the upstream has several models, name one of them: {shown}")
-        return names[0] if names and isinstance(names[0], str) else None
+        return names[0] if names and self._is_name(names[0], longest=_LONGEST_NAME) else None
+
+    def _is_name(self, found: Any, *, longest: int) -> TypeGuard[str]:
+        """Whether it can be kept and shown: an artifact and clients get it, but no secret."""
+        if not isinstance(found, str) or not found.isprintable() or not 0 < len(found) <= longest:
+            return False
+        return self._options.token is None or self._options.token not in found
 
     async def _get(self, path: str, tries: int | None) -> dict[str, Any]:
         """A JSON object that describes the server; empty where it has none."""

@@ -25,6 +25,8 @@ _TO_CONNECT: Final = 10.0  # seconds
 _TO_SAY_WHO: Final = 10.0  # seconds for an answer that takes no work
 _SHOWN: Final = 300  # characters of a stranger's text that a message repeats
 _CLOSED: Final = (401, 403)
+_OK: Final = 200
+_JSON: Final = "application/json"
 
 
 class UpstreamError(EngineError):
@@ -48,7 +50,7 @@ class UpstreamOptions:
             its end, as OpenAI's clients write it, does not count.
         token: sent as `Authorization: Bearer`; None sends none.
         model: its name there; None asks for it, which takes a server with one model.
-        timeout: seconds until an answer must have begun to come, and between its parts.
+        timeout: seconds until an answer must be there, whole.
         requests: at most so many at once.
         tries: how often a request is sent that meets a lost connection or a busy server.
         first_wait: seconds before the second try; each further wait is twice as long, up to 30.
@@ -95,9 +97,10 @@ class Answered:
     def of(cls, response: httpx.Response, body: bytes) -> "Answered":
         """What came, its body read to the end."""
         after = response.headers.get("Retry-After", "")
+        kind = response.headers.get("Content-Type", _JSON)
         return cls(
             status=response.status_code,
-            media_type=response.headers.get("Content-Type", "application/json"),
+            media_type=kind if kind.isascii() else _JSON,
             retry_after=float(after) if after.isascii() and after.isdigit() else 0.0,
             body=body,
         )
@@ -163,15 +166,15 @@ class Transport:
             "POST" if content else "GET",
             self._options.base + path,
             content=content,
-            headers={"Content-Type": "application/json"} if content else {},
+            headers={"Content-Type": _JSON} if content else {},
             timeout=httpx.Timeout(seconds, connect=min(seconds, _TO_CONNECT), pool=None),
         )
         try:
-            async with sending as response:
+            async with asyncio.timeout(seconds), sending as response:
                 return await self._whole(response, path, limit)
         except _TRANSIENT:
             raise
-        except httpx.TimeoutException as error:
+        except (httpx.TimeoutException, TimeoutError) as error:
             raise UpstreamTimeoutError(
                 f"{self._where}: expected an answer in {seconds:g} s, found none"
             ) from error
@@ -193,7 +196,13 @@ class Transport:
                 raise UpstreamError(
                     f"{self._where}: expected at most {limit} bytes of {path}, found more"
                 )
-        return Answered.of(response, bytes(body))
+        return Answered.of(response, self._without_token(response.status_code, bytes(body)))
+
+    def _without_token(self, status: int, body: bytes) -> bytes:
+        """A refusal that repeats what it refuses; clients read it, and so do logs."""
+        if self._options.token is None or status == _OK:
+            return body
+        return body.replace(self._options.token.encode(), b"[token]")
 
     @property
     def _where(self) -> str:

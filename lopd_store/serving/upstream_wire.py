@@ -132,7 +132,7 @@ def _positions(entries: Answer, one: Wanted) -> RawAnswer:
     """The form of vLLM: at each position an object by token id, the actual one among them."""
     _expect(len(entries), len(one.ids), "positions")
     tail = zip(one.ids[one.first :].tolist(), entries[one.first :], strict=True)
-    return RawAnswer(logprobs=[float(entry[str(token)]["logprob"]) for token, entry in tail])
+    return RawAnswer(logprobs=[_number(entry[str(token)]["logprob"]) for token, entry in tail])
 
 
 def _read_echo(answer: Answer, wanted: Sequence[Wanted]) -> list[RawAnswer]:
@@ -143,7 +143,7 @@ def _read_echo(answer: Answer, wanted: Sequence[Wanted]) -> list[RawAnswer]:
 def _echoed(logprobs: Answer, one: Wanted) -> RawAnswer:
     """The prompt's positions; a server that generates all the same adds some after them."""
     tokens = logprobs["tokens"][one.first : len(one.ids)]
-    values = [float(value) for value in logprobs["token_logprobs"][one.first : len(one.ids)]]
+    values = [_number(value) for value in logprobs["token_logprobs"][one.first : len(one.ids)]]
     if any(not token.startswith(_AS_ID) for token in tokens):
         return RawAnswer(logprobs=values)  # a server that knows no ids: only the count can be held
     return RawAnswer(logprobs=values, echoed=[int(token.removeprefix(_AS_ID)) for token in tokens])
@@ -158,9 +158,10 @@ def _read_sglang(answer: Answer, wanted: Sequence[Wanted]) -> list[RawAnswer]:
 
 
 def _triples(entries: Answer) -> RawAnswer:
-    return RawAnswer(
-        logprobs=[float(entry[0]) for entry in entries], echoed=[int(entry[1]) for entry in entries]
-    )
+    echoed = [entry[1] for entry in entries]
+    if not set(map(type, echoed)) <= {int}:
+        raise TypeError("expected ids")
+    return RawAnswer(logprobs=[_number(entry[0]) for entry in entries], echoed=echoed)
 
 
 def _read_trl(answer: Answer, wanted: Sequence[Wanted]) -> list[RawAnswer]:
@@ -173,6 +174,13 @@ def _read_trl(answer: Answer, wanted: Sequence[Wanted]) -> list[RawAnswer]:
         _expect(length, len(one.ids) - one.first, "positions")
         found.append(RawAnswer(logprobs=logprobs[row, :length], echoed=echoed[row, :length]))
     return found
+
+
+def _number(value: Answer) -> float:
+    """A number of JSON: `float` itself also takes false for 0, and text."""
+    if type(value) not in (int, float):
+        raise TypeError(f"expected a number, found {value!r:.100}")
+    return float(value)
 
 
 def _array(text: str, dtype: str) -> npt.NDArray[Any]:

@@ -7,6 +7,7 @@ test knows every right number. It can be made slow, busy, broken or dishonest wh
 import base64
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,9 @@ class LiveTeacher:
         spoil: what becomes of an answer's JSON before it is sent.
         gate: answers wait until it is set.
         token: what requests must carry.
+        refused_with: the answer to a request without it.
+        media_type: of every answer, as it says.
+        drip: seconds between the bytes of an answer; 0 sends it whole.
     """
 
     models: list[str] | None = field(default_factory=lambda: ["teacher-model"])
@@ -48,6 +52,9 @@ class LiveTeacher:
     spoil: Callable[[Any], Any] = field(default=lambda answer: answer)
     gate: threading.Event = field(default_factory=threading.Event)
     token: str | None = None
+    refused_with: Any = field(default_factory=lambda: {"error": "Unauthorized"})
+    media_type: str = "application/json"
+    drip: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
     url: str = ""
 
@@ -114,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif refusal is not None:
             self._send(refusal, {"error": "busy"})
         elif (wanted := self.state.token) and self.headers["Authorization"] != f"Bearer {wanted}":
-            self._send(401, {"error": "Unauthorized"})
+            self._send(401, self.state.refused_with)
         else:
             self._answer(json.loads(body))
 
@@ -133,12 +140,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, answer: Any) -> None:
         data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", self.state.media_type)
         for name, value in self.state.headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)
+        if not self.state.drip:
+            self.wfile.write(data)
+            return
+        for byte in data:
+            self.wfile.write(bytes([byte]))
+            time.sleep(self.state.drip)
 
 
 def _openai(sequences: list[Ids], asked: dict[str, Any]) -> dict[str, Any]:

@@ -136,6 +136,8 @@ DISHONEST: list[tuple[str, str, Callable[[Any], Any], str]] = [
     ("prompt_logprobs", "above 0", at(*VLLM, 3, "2", "logprob", value=0.01), "above-zero"),
     ("prompt_logprobs", "text", at(*VLLM, 3, "2", "logprob", value="x"), "another shape"),
     ("prompt_logprobs", "null", at(*VLLM, 3, value=None), "another shape"),
+    ("prompt_logprobs", "false", at(*VLLM, 3, "2", "logprob", value=False), "expected a number"),
+    ("prompt_logprobs", "digits", at(*VLLM, 3, "2", "logprob", value="-1"), "expected a number"),
     ("prompt_logprobs", "other id", at(*VLLM, 3, value={"7": {"logprob": -1.0}}), "shape"),
     ("prompt_logprobs", "short", at(*VLLM, value=lambda entries: entries[:-1]), "positions"),
     ("prompt_logprobs", "long", at(*VLLM, value=lambda entries: [*entries, {}]), "positions"),
@@ -150,9 +152,12 @@ DISHONEST: list[tuple[str, str, Callable[[Any], Any], str]] = [
     ("prompt_logprobs", "no UTF-8", lambda _: b'{"choices": "\xff"}', "expected JSON"),
     ("echo", "other id", at(*ECHO, "tokens", 4, value="token_id:9"), "wrong-id"),
     ("echo", "short", at(*ECHO, "token_logprobs", value=lambda v: v[:-1]), "wrong-length"),
+    ("echo", "false", at(*ECHO, "token_logprobs", 3, value=False), "expected a number"),
     ("echo", "null", at(*ECHO, "token_logprobs", 3, value=None), "another shape"),
     ("echo", "a number", at(*ECHO, "tokens", 4, value=5), "another shape"),
     ("sglang", "other id", at(*SGLANG, 1, 1, value=9), "wrong-id"),
+    ("sglang", "half an id", at(*SGLANG, 1, 1, value=lambda token: token + 0.5), "expected ids"),
+    ("sglang", "false", at(*SGLANG, 1, 0, value=False), "expected a number"),
     ("sglang", "short", at(*SGLANG, value=lambda entries: entries[:-1]), "wrong-length"),
     ("sglang", "infinite", at(*SGLANG, 1, 0, value=float("-inf")), "not-finite"),
     ("sglang", "enormous", at(*SGLANG, 1, 0, value=-(10**400)), "another shape"),
@@ -236,6 +241,12 @@ def test_a_server_that_does_not_answer_in_time_is_a_timeout(live: LiveTeacher) -
     assert caught.value.http_status == 504
 
 
+def test_an_answer_that_drips_is_a_timeout_however_often_a_byte_comes(live: LiveTeacher) -> None:
+    live.drip = 0.01
+    with pytest.raises(UpstreamTimeoutError, match=r"expected an answer in 0\.5 s"):
+        score(live, PROTOCOLS["prompt_logprobs"], timeout=0.5)
+
+
 def test_nobody_there_is_an_error_that_names_the_place() -> None:
     with running(LiveTeacher()) as gone:
         pass
@@ -251,6 +262,34 @@ def test_the_token_is_sent_and_a_wrong_one_is_told_without_it(live: LiveTeacher)
     assert WRONG not in str(caught.value)
     options = UpstreamOptions(url=live.url, token=SECRET)
     assert SECRET not in repr(options)
+
+
+def test_a_server_that_repeats_the_token_tells_it_to_nobody(live: LiveTeacher) -> None:
+    live.refused_with = {"error": f"no such key: {WRONG}"}
+    live.token = SECRET
+    with pytest.raises(UpstreamError, match=r"no such key: \[token\]") as caught:
+        score(live, PROTOCOLS["prompt_logprobs"], token=WRONG)
+    assert WRONG not in str(caught.value)
+    asked = Asked(protocol="openai", path="/v1/completions", body=b"{}", sequences=())
+    reply = with_client(live, lambda client: client.relay(asked), token=WRONG)
+    assert (reply.status, reply.body) == (401, b'{"error": "no such key: [token]"}')
+    live.version, live.models = f"1 {SECRET}", [SECRET]
+    described = with_client(live, lambda client: client.describe(), token=SECRET)
+    assert (described.model, described.versions) == (None, {})
+
+
+def test_a_type_that_no_header_can_say_is_not_handed_on(live: LiveTeacher) -> None:
+    live.media_type = "text/pla\u00efn"
+    body = b'{"prompt": [[5]]}'
+    asked = Asked(protocol="openai", path="/v1/completions", body=body, sequences=())
+    reply = with_client(live, lambda client: client.relay(asked))
+    assert reply.media_type == "application/json"
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\nb", "", "x" * 1001, 5, None])
+def test_a_model_s_name_that_cannot_be_kept_is_none(live: LiveTeacher, name: Any) -> None:
+    live.models = [name]
+    assert with_client(live, lambda client: client.describe()).model is None
 
 
 def test_no_proxy_of_the_environment_is_asked(
