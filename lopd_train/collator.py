@@ -9,7 +9,7 @@ A trainer hands a loss function the model's outputs and `labels`, and nothing el
 one for Accelerate.
 """
 
-# ruff: noqa: N806 - shape letters end a tensor's name
+# ruff: noqa: N803, N806 - shape letters end a tensor's name: docs/notation.md
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lopd_store.errors import UsageError
 from lopd_train.datasets import IGNORED, LOGPROBS, Example
-from lopd_train.losses import LossOptions, opd_loss, reduction_weights
+from lopd_train.losses import LossOptions, SurrogateLoss, opd_loss, reduction_weights
 
 Labels: TypeAlias = tuple[torch.Tensor, ...]
 
@@ -88,34 +88,65 @@ class OpdLoss:
         """
         columns = _columns(labels)
         logits_BTV = outputs["logits"] if isinstance(outputs, Mapping) else outputs.logits
-        trained_BT = columns["labels"][:, 1:] != IGNORED
+        targets_BT = columns["labels"][:, 1:]
+        trained_BT = targets_BT != IGNORED
         logits_NV = logits_BTV[:, :-1][trained_BT]
-        found = {name: column[:, 1:][trained_BT] for name, column in columns.items()}
         precise = torch.promote_types(logits_NV.dtype, torch.float32)
         logprobs_N = -torch.nn.functional.cross_entropy(
-            logits_NV.to(precise), found["labels"], reduction="none"
+            logits_NV.to(precise), targets_BT[trained_BT], reduction="none"
         )
-        lengths_N = trained_BT.sum(1, keepdim=True).expand_as(trained_BT)[trained_BT]
-        # tokens is for token-mean only, which __post_init__ refuses
-        weights_N = reduction_weights(self.options.reduction, lengths_N, rows=self.rows, tokens=1)
-        return opd_loss(
-            logprobs_N,
-            found["teacher_logprobs"],
-            weights_N,
-            options=self.options,
-            rollout_N=found.get("rollout_logprobs"),
+        return signal_loss(
+            logprobs_N, trained_BT, columns, rows=self.rows, options=self.options
         ).loss
+
+
+def signal_loss(
+    logprobs_N: torch.Tensor,
+    trained_BT: torch.Tensor,
+    columns: Mapping[str, torch.Tensor],
+    *,
+    rows: int,
+    options: LossOptions,
+) -> SurrogateLoss:
+    """The update of Lightning OPD on a batch: its part of the mean over a step's rows.
+
+    Args:
+        logprobs_N: the student's natural logs of the trained tokens, row after row.
+        trained_BT: bool [B, T - 1]: which tokens those are; no model predicts a row's first.
+        columns: `teacher_logprobs` and, where there are any, `rollout_logprobs`: float32 [B, T].
+        rows: of the step.
+        options: which update; one that `OpdLoss` takes.
+
+    Raises UsageError where a trainer has cast a column to another type.
+    """
+    found = {
+        name: _float32(name, columns[name])[:, 1:][trained_BT]
+        for name in LOGPROBS
+        if name in columns
+    }
+    lengths_N = trained_BT.sum(1, keepdim=True).expand_as(trained_BT)[trained_BT]
+    # tokens is for token-mean only, which OpdLoss refuses
+    weights_N = reduction_weights(options.reduction, lengths_N, rows=rows, tokens=1)
+    return opd_loss(
+        logprobs_N,
+        found["teacher_logprobs"],
+        weights_N,
+        options=options,
+        rollout_N=found.get("rollout_logprobs"),
+    )
 
 
 def _columns(labels: Labels) -> dict[str, torch.Tensor]:
     """The labels by name, once they are what `collate_padded` made."""
     if isinstance(labels, torch.Tensor):
         raise UsageError("expected a batch of a signal, found labels without teacher_logprobs")
-    columns = dict(zip(("labels", *LOGPROBS), labels, strict=False))
-    for name in LOGPROBS:
-        if name in columns and columns[name].dtype != torch.float32:
-            raise UsageError(
-                f"expected {name} in float32, found {columns[name].dtype}: the trainer has cast"
-                " the batch (DeepSpeed does), and that rounds log-probs by up to 0.4 %"
-            )
-    return columns
+    return dict(zip(("labels", *LOGPROBS), labels, strict=False))
+
+
+def _float32(name: str, column: torch.Tensor) -> torch.Tensor:
+    if column.dtype != torch.float32:
+        raise UsageError(
+            f"expected {name} in float32, found {column.dtype}: the trainer has cast the batch"
+            " (DeepSpeed does), and that rounds log-probs by up to 0.4 %"
+        )
+    return column

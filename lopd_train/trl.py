@@ -23,12 +23,11 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.utils import disable_dropout_in_model
 
-from lopd_store.errors import UsageError
 from lopd_store.stamping import write_opd_stamp
-from lopd_train.collator import OpdLoss, collate_padded
+from lopd_train.collator import OpdLoss, collate_padded, signal_loss
 from lopd_train.data import Material
 from lopd_train.datasets import LOGPROBS, SignalDataset
-from lopd_train.losses import LossOptions, SurrogateLoss, opd_loss, reduction_weights
+from lopd_train.losses import LossOptions, SurrogateLoss
 from lopd_train.models import TOKENIZER_FILES
 from lopd_train.opd import gate
 from lopd_train.rows import Rows
@@ -117,21 +116,12 @@ class SignalTrainer(SFTTrainer):  # type: ignore[misc] # trl has no types
         given = {name: inputs[name] for name in ("input_ids", "attention_mask", "labels")}
         outputs = model(**given, fused_lm_head=True)
         trained_BT = outputs.label_mask
-        found = {
-            name: _float32(inputs, name)[:, 1:][trained_BT] for name in LOGPROBS if name in inputs
-        }
         logprobs_N = outputs.log_probs[trained_BT]
-        lengths_N = trained_BT.sum(1, keepdim=True).expand_as(trained_BT)[trained_BT]
         rows = self._step_rows if self.model.training else len(trained_BT)
-        loss = opd_loss(
-            logprobs_N,
-            found["teacher_logprobs"],
-            # tokens is for token-mean only, which OpdLoss refuses
-            reduction_weights(self._loss.reduction, lengths_N, rows=rows, tokens=1),
-            options=self._loss,
-            rollout_N=found.get("rollout_logprobs"),
-        )
-        self._note(loss, logprobs_N, found.get("rollout_logprobs"))
+        loss = signal_loss(logprobs_N, trained_BT, inputs, rows=rows, options=self._loss)
+        rollout_BT = inputs.get("rollout_logprobs")
+        rollout_N = None if rollout_BT is None else rollout_BT[:, 1:][trained_BT]
+        self._note(loss, logprobs_N, rollout_N)
         return (loss.loss, outputs) if return_outputs else loss.loss
 
     def _note(
@@ -195,12 +185,3 @@ def _rows(material: Material, max_length: int | None) -> Rows:
             stacklevel=3,
         )
     return rows
-
-
-def _float32(inputs: dict[str, torch.Tensor], name: str) -> torch.Tensor:
-    if inputs[name].dtype != torch.float32:
-        raise UsageError(
-            f"expected {name} in float32, found {inputs[name].dtype}: the trainer has cast the"
-            " batch (DeepSpeed does), and that rounds log-probs by up to 0.4 %"
-        )
-    return inputs[name]
