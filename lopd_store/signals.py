@@ -24,10 +24,10 @@ class Signal(ShardSet):
     """Rows to train on, to check or to ask, and who made them.
 
     `columns` are names, None for all of the format but texts and top-k. `where` is a condition on
-    a row in SQL, such as `finish_reason = 'stop' and len(response_ids) > 100`. Both are pushed
-    down: what they do not need is not read. All methods raise UsageError on a column that is not
-    there or a condition that DuckDB does not take, and IntegrityError, NotFoundError and
-    FormatError where a shard is damaged, gone or no shard.
+    a row in SQL, such as `finish_reason = 'stop' and len(response_ids) > 100`. `arrow`, `pl` and
+    `df` with a condition read only the columns that it or the caller names. All methods raise
+    UsageError on a column that is not there or a condition that DuckDB does not take, and
+    IntegrityError, NotFoundError and FormatError where a shard is damaged, gone or no shard.
     """
 
     def open_rows(
