@@ -15,6 +15,7 @@ import click
 import pyarrow as pa
 
 from lopd_cli.output import echo, harmless
+from lopd_store.errors import UsageError
 from lopd_store.sql.answers import Answer
 
 _LOOKED_AT: Final = 1000  # rows that decide how wide columns are
@@ -86,7 +87,18 @@ class _Counted:
 
 def _rows(answer: Answer) -> Rows:
     for batch in answer:
-        yield from zip(*(_shortest(column).to_pylist() for column in batch.columns), strict=True)
+        yield from zip(*map(_values, batch.columns, batch.schema.names), strict=True)
+
+
+def _values(column: Any, name: str) -> list[Any]:
+    """Python's values. Raises UsageError: DuckDB has dates that Python has not."""
+    try:
+        return _shortest(column).to_pylist()  # type: ignore[no-any-return]
+    except OverflowError as error:
+        raise UsageError(
+            f"{name}: expected dates of the years 1 to 9999, found others ({error}): cast them to"
+            " varchar"
+        ) from error
 
 
 def _shortest(column: Any) -> Any:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from lopd_store.errors import FormatError, StoreError, UsageError
 from lopd_store.rows import flat
 from lopd_store.store.durable import sync_folder
+from lopd_store.store.outputs import check_output
 
 Write = Callable[[pa.RecordBatch], None]
 
@@ -33,20 +34,19 @@ def write_file(
 
     Args:
         batches: at least one, all of one schema; each becomes a row group or its lines.
-        path: the file; its folder exists.
+        path: the file.
         file: `parquet` or `jsonl`.
         note: whose rows these are, for the footer; JSON Lines has no place for it.
         overwrite: replace a file that is there.
 
     Raises:
-        UsageError: there is a file and it is not to be replaced, or a kind of file nobody knows.
+        UsageError: as `check_output`, and for a kind of file nobody knows.
         FormatError: no batch, or values that JSON cannot say.
         StoreError: the disk refused; a file that was there is as it was.
     """
     if file not in _OPENERS:
         raise UsageError(f"expected a file of kind {', '.join(_OPENERS)}, found {file!r}")
-    if path.exists() and not overwrite:
-        raise UsageError(f"expected no file at {path}, found one; --force replaces it")
+    check_output(path, overwrite=overwrite)
     first = next(batches, None)
     if first is None:
         raise FormatError(f"{path}: expected at least one row to export, found none")

@@ -1,5 +1,6 @@
 """Answers as they are found: batches that Ctrl-C can end, and a Parquet file of them."""
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from lopd_store.errors import UsageError
 from lopd_store.sql.session import ask, refusing
 from lopd_store.store.durable import sync_folder, temporary
+from lopd_store.store.outputs import check_output
 
 Found = TypeVar("Found")
 _BATCH_ROWS: Final = 2048  # of a thousand tokens each, in several columns: tens of megabytes
@@ -78,11 +80,17 @@ def answering(connection: Any, text: str) -> Iterator[Answer]:
 
 def _distinct(schema: pa.Schema) -> pa.Schema:
     """The schema with a number behind each further column of one name."""
-    seen: dict[str, int] = {}
+    first, taken = set(schema.names), set(schema.names)
     fields = []
     for field in schema:
-        times = seen[field.name] = seen.get(field.name, 0) + 1
-        fields.append(field if times == 1 else field.with_name(f"{field.name}_{times}"))
+        name = field.name
+        if name in first:
+            first.remove(name)
+        else:
+            numbered = (f"{name}_{number}" for number in itertools.count(2))
+            name = next(each for each in numbered if each not in taken)
+            taken.add(name)
+        fields.append(field.with_name(name))
     return pa.schema(fields)
 
 
@@ -92,17 +100,11 @@ def write_parquet(answer: Answer, path: Path, *, overwrite: bool = False) -> int
     Arrow writes it: DuckDB itself can write nothing.
 
     Raises:
-        UsageError: a file that is there and not to be replaced, no folder for it, one in a store,
-            or columns of a type that Parquet lacks.
+        UsageError: as `check_output`, and for columns of a type that Parquet lacks.
         StoreError: the disk refused.
         UsageError, FormatError: as `answering`.
     """
-    if path.exists() and not overwrite:
-        raise UsageError(f"expected no file at {path}, found one; --force replaces it")
-    if not path.parent.is_dir():
-        raise UsageError(f"expected a folder at {path.parent}, found none")
-    if stores := [each for each in path.resolve().parents if (each / "oci-layout").exists()]:
-        raise UsageError(f"expected a place outside of stores, found {path} in that at {stores[0]}")
+    check_output(path, overwrite=overwrite)
     with temporary(path.parent, path) as temp:
         rows = _written(answer, temp)
         temp.replace(path)

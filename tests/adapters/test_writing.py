@@ -1,6 +1,7 @@
 """A file is there whole or not at all, and what was there before is not lost."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lopd_store.adapters.writing import json_lines, write_file
-from lopd_store.errors import FormatError, StoreError, UsageError
+from lopd_store.errors import FormatError, UsageError
+from lopd_store.store import Store
+from lopd_store.store.durable import no_sync
 
 BATCH = pa.RecordBatch.from_pydict({"n": [1, 2], "t": ["a", "é\n"]})
 KINDS = pytest.mark.parametrize("kind", ["parquet", "jsonl"])
@@ -52,6 +55,32 @@ def test_a_file_in_the_way_is_kept_unless_it_may_go(kind: str, tmp_path: Path) -
 
 
 @KINDS
+def test_nothing_but_a_file_is_ever_replaced(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("mine")
+    (tmp_path / "link").symlink_to("f")
+    (tmp_path / "dangling").symlink_to("nothing")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.iterdir())
+    for name in ("link", "dangling", "folder", "pipe"):
+        with pytest.raises(UsageError, match="found a link, folder or device"):
+            write(tmp_path / name, BATCH, kind=kind, overwrite=True)
+    assert sorted(tmp_path.iterdir()) == before
+    assert not (tmp_path / "pipe").is_file()
+    assert (tmp_path / "f").read_text() == "mine"
+
+
+@KINDS
+def test_no_file_is_written_into_a_store(kind: str, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store", create=True, sync=no_sync)
+    blob = store.blobs.path(store.blobs.put(b"blob"))
+    for path in (blob, store.root / "new", store.root / "index.json"):
+        with pytest.raises(UsageError, match="outside of stores"):
+            write(path, BATCH, kind=kind, overwrite=True)
+    assert (blob.read_bytes(), (store.root / "new").exists()) == (b"blob", False)
+
+
+@KINDS
 def test_rows_that_fail_half_way_leave_what_was_there(kind: str, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("mine")
     with pytest.raises(FormatError, match="a row group"):
@@ -69,7 +98,7 @@ def test_no_rows_are_no_file(kind: str, tmp_path: Path) -> None:
 
 @KINDS
 def test_a_folder_that_is_not_there_is_said(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"cannot write .*No such file"):
+    with pytest.raises(UsageError, match=r"expected a folder at .*no, found none"):
         write(tmp_path / "no" / "f", BATCH, kind=kind)
 
 

@@ -75,6 +75,9 @@ def test_numbers_that_json_lacks_are_null_and_large_ones_are_exact(signal: Store
 def test_two_columns_of_one_name_are_told_apart(signal: Store) -> None:
     said = run("sql", "signal", "select 1 as x, 2 as x", "--json", "--store", signal.root)
     assert said.json == [{"x": 1, "x_2": 2}]
+    text = "select 1 as x, 2 as x_2, 3 as x, 4 as x_2, 5 as x"
+    said = run("sql", "signal", text, "--json", "--store", signal.root)
+    assert said.json == [{"x": 1, "x_2": 2, "x_3": 3, "x_2_2": 4, "x_4": 5}]
 
 
 def test_a_plan_is_printed_whole(signal: Store) -> None:
@@ -138,6 +141,7 @@ def test_several_artifacts_stand_side_by_side(signal: Store) -> None:
         (("signal", "select error('mine')"), 2, "mine"),
         (("signal", "copy signals to 'x'"), 2, "sql only reads"),
         (("signal", "from read_text('/etc/passwd')"), 2, "Permission Error"),
+        (("signal", "select date 'infinity' as d"), 2, "d: expected dates of the years"),
         (("signal", "select 1", "--json", "--csv"), 2, "expected one of --json"),
         (("signl", "select 1"), 4, "did you mean signal?"),
         (("signal", "select 1", "--attach", "b=signl"), 4, "did you mean signal?"),
