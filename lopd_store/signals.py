@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from lopd_store.loading.decoded import default_columns
 from lopd_store.loading.decoded_rows import DecodedRows
 from lopd_store.shard_sets import ShardSet, open_shard_set
 
@@ -24,10 +23,10 @@ class Signal(ShardSet):
     """Rows to train on, to check or to ask, and who made them.
 
     `columns` are names, None for all of the format but texts and top-k. `where` is a condition on
-    a row in SQL, such as `finish_reason = 'stop' and len(response_ids) > 100`. `arrow`, `pl` and
-    `df` with a condition read only the columns that it or the caller names. All methods raise
-    UsageError on a column that is not there or a condition that DuckDB does not take, and
-    IntegrityError, NotFoundError and FormatError where a shard is damaged, gone or no shard.
+    a row in SQL, such as `finish_reason = 'stop' and len(response_ids) > 100`; it is answered from
+    the shards, where only the columns that it names are read. All methods raise UsageError on a
+    column that is not there, on none, or on a condition that DuckDB does not take; IntegrityError,
+    NotFoundError and FormatError where a shard or a value is damaged, gone or not valid.
     """
 
     def open_rows(
@@ -54,12 +53,8 @@ class Signal(ShardSet):
         return run({"a": self, **others}, query)
 
     def arrow(self, columns: Sequence[str] | None = None, *, where: str | None = None) -> pa.Table:
-        """A pyarrow.Table; without a condition it is memory-mapped."""
-        if where is None:
-            return DecodedRows.open(self, columns).table()
-        from lopd_store.sql.selecting import select
-
-        return select(self, default_columns(self) if columns is None else columns, where)
+        """A pyarrow.Table over the memory of `open_rows`."""
+        return self.open_rows(columns, where=where).table()
 
     def pl(self, columns: Sequence[str] | None = None, *, where: str | None = None) -> Any:
         """A polars.DataFrame over the buffers of `arrow`."""

@@ -1,12 +1,15 @@
 """What a signal answers, beside what pyarrow reads from its shards."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 
-from lopd_store.errors import UsageError
+from lopd_store.errors import FormatError, UsageError
+from lopd_store.shards.writer import write_shards
 from lopd_store.signals import Signal, open_signal
 from lopd_store.sql.selecting import matching_rows
 from tests.building.chain import rows_in
@@ -94,6 +97,40 @@ def test_a_column_nobody_has_is_refused(signal: Signal) -> None:
         signal.arrow(['nope" from signals --'], where="true")
     with pytest.raises(UsageError, match="at least one column"):
         signal.arrow([], where="true")
+
+
+def test_a_mask_that_one_shard_lacks_is_true_there_with_a_condition_or_without(
+    made: Made, tmp_path: Path
+) -> None:
+    other = make_signals(tmp_path / "other", rows=3)
+    folder = tmp_path / "both"
+    folder.mkdir()
+    for number, store in enumerate((other.store, made.store)):
+        (path, *_) = [one.path for one in open_signal("signal", root=store.root).open_shards()]
+        shutil.copyfile(path, folder / f"{number}.parquet")
+    both = open_signal(str(folder), root=None)
+    masks = both.arrow(["loss_mask", "response_ids"], where="true").to_pydict()
+    assert masks["loss_mask"][0] == [True] * len(masks["response_ids"][0])
+    assert not all(masks["loss_mask"][-1])
+    assert masks == both.arrow(["loss_mask", "response_ids"]).to_pydict()
+
+
+def test_a_value_that_is_not_valid_is_refused_with_a_condition_or_without(
+    signal: Signal, tmp_path: Path
+) -> None:
+    shard = next(iter(signal.open_shards()))
+    batch = next(shard.batches())
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    logprobs = batch.column("teacher_logprobs").to_pylist()
+    logprobs[1][1] = float("nan")
+    columns["teacher_logprobs"] = pa.array(logprobs, pa.list_(pa.float32()))
+    rows = pa.RecordBatch.from_pydict(columns)
+    [bad] = write_shards([rows], identity=shard.identity_bytes, folder=tmp_path)
+    stray = open_signal(str(bad.path), root=None)
+    for where in (None, "true"):
+        for verb in (stray.arrow, stray.pl, stray.df, stray.dataset, stray.open_rows):
+            with pytest.raises(FormatError, match="row 1: not-finite"):
+                verb(["teacher_logprobs"], where=where)
 
 
 def test_further_signals_are_schemas_of_their_names(made: Made, signal: Signal) -> None:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from lopd_store.digest import tagged
 from lopd_store.errors import IntegrityError, StoreError, UsageError
-from lopd_store.loading.decode import CORE, columns_of, decode
+from lopd_store.loading.decode import CORE, decode
 from lopd_store.remembered import FileState, Records
 from lopd_store.rows.columns import TYPES
 from lopd_store.shard_sets import ShardSet
@@ -62,12 +62,8 @@ def open_columns(
     return {name: found[name] for name in wanted}
 
 
-def default_columns(shards: ShardSet) -> list[str]:
-    """The columns of `CORE` that there are."""
-    return _default(columns_of(shards))
-
-
 def _default(types: Mapping[str, pa.DataType]) -> list[str]:
+    """The columns of `CORE` that there are."""
     return [name for name in types if name in CORE]
 
 
