@@ -1,17 +1,18 @@
 """The teacher signal of on-policy distillation as a versioned, verifiable artifact.
 
     from pathlib import Path
-    from lopd_store import Store, load, verify_artifact
+    from lopd_store import open_signal
 
-    store = Store.open(Path(".demo/store"))
-    signal = load(store, "demo/signal")
-    for shard in signal.open_shards():
-        for rows in shard.batches():
-            rows["teacher_logprobs"]
+    signal = open_signal("demo/signal", root=Path(".demo/store"))
+    signal.sql("select avg(advantage) from tokens where position < 10").fetchall()
+    rows = signal.open_rows(where="finish_reason = 'stop'")
+    rows[0]["teacher_logprobs"]
 
-Importing this imports neither torch, vllm, transformers nor ray; engines import them when opened.
+Importing this imports neither torch, vllm, transformers, ray nor DuckDB; what needs them imports
+them when it is asked.
 """
 
+from lopd_store.adapters.exporting import Exported, export
 from lopd_store.artifacts import Artifact, load
 from lopd_store.build import build
 from lopd_store.building.options import EngineOptions, JobOptions
@@ -33,6 +34,7 @@ from lopd_store.errors import (
 )
 from lopd_store.generate import generate
 from lopd_store.identity.model import Fingerprint, fingerprint
+from lopd_store.importing import Claims, Import, NamedTokenizer, import_file
 from lopd_store.inputs.prompts import prompts_from_file
 from lopd_store.inputs.rollouts import (
     open_rollouts,
@@ -40,6 +42,7 @@ from lopd_store.inputs.rollouts import (
     rollouts_from_store,
 )
 from lopd_store.inputs.text import ModelRenderer
+from lopd_store.loading.decoded_rows import DecodedRows
 from lopd_store.rows.precision import Precision
 from lopd_store.signal_difference import SignalDifference, compare_signals
 from lopd_store.signals import Signal, open_signal
@@ -59,20 +62,25 @@ __all__ = [
     "Artifact",
     "Built",
     "Chain",
+    "Claims",
     "ConsistencyError",
+    "DecodedRows",
     "Depth",
     "Digest",
     "EngineError",
     "EngineOptions",
+    "Exported",
     "Fingerprint",
     "FormatError",
     "Identity",
+    "Import",
     "IntegrityError",
     "JobOptions",
     "LopdError",
     "Manifest",
     "ModelIdentity",
     "ModelRenderer",
+    "NamedTokenizer",
     "NotFoundError",
     "Precision",
     "Problem",
@@ -88,8 +96,10 @@ __all__ = [
     "build",
     "check_chain",
     "compare_signals",
+    "export",
     "fingerprint",
     "generate",
+    "import_file",
     "load",
     "open_rollouts",
     "open_signal",

@@ -14,6 +14,8 @@ Read `losses.py` first, then `run.py`; docs/training.md says what each choice do
 """
 
 from lopd_train.batches import BatchOptions
+from lopd_train.collator import OpdLoss, collate_padded
+from lopd_train.datasets import SignalDataset, SignalStream
 from lopd_train.drift import Drift, DriftGauge
 from lopd_train.errors import DivergedError
 from lopd_train.logprobs import OutputLayer, output_layer, target_logprobs
@@ -36,6 +38,7 @@ __all__ = [
     "Listener",
     "LoraOptions",
     "LossOptions",
+    "OpdLoss",
     "OpdObjective",
     "OpdOptions",
     "OptimiserOptions",
@@ -45,10 +48,13 @@ __all__ = [
     "Run",
     "SftObjective",
     "SftOptions",
+    "SignalDataset",
+    "SignalStream",
     "StepReport",
     "SurrogateLoss",
     "TrainOptions",
     "Trained",
+    "collate_padded",
     "opd_loss",
     "output_layer",
     "reduction_weights",

@@ -30,7 +30,10 @@ COMMANDS = sorted(main.commands.items())
 
 
 def test_the_commands_of_this_release_are_all_there() -> None:
-    expected = "build diff fingerprint fsck gc generate log ls rm show stamp tag verify"
+    expected = (
+        "build diff export fingerprint fsck gc generate import log ls rm serve show sql stamp tag"
+        " verify"
+    )
     assert [name for name, _ in COMMANDS] == expected.split()
 
 
