@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self, TypeGuard
 
@@ -13,6 +14,7 @@ from lopd_store.serving.upstream_http import Transport, UpstreamError, UpstreamO
 from lopd_store.serving.upstream_wire import Question, Wanted, read_answer
 
 _OK: Final = 200
+_STATUSES: Final = frozenset(HTTPStatus)
 _CLOSED: Final = (401, 403)
 _BYTES_A_TOKEN: Final = 1024  # the wordiest protocol takes about 120
 _BYTES_BESIDE: Final = 1 << 20
@@ -89,6 +91,8 @@ class UpstreamClient:
     async def relay(self, asked: Asked) -> Reply:
         """The server's own answer to a request as it came. Raises UpstreamError."""
         answered = await self._transport.send(asked.path, asked.body, limit=_RELAYED_BYTES)
+        if answered.status not in _STATUSES:  # a proxy's own, which our server has no words for
+            raise self._transport.refused(asked.path, answered)
         return Reply(
             status=answered.status, body=answered.body, media_type=answered.media_type, stored=False
         )

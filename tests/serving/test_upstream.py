@@ -286,6 +286,14 @@ def test_a_type_that_no_header_can_say_is_not_handed_on(live: LiveTeacher) -> No
     assert reply.media_type == "application/json"
 
 
+@pytest.mark.parametrize("status", [520, 999])
+def test_a_status_that_nobody_knows_is_not_handed_on(live: LiveTeacher, status: int) -> None:
+    live.refusals = [status]
+    asked = Asked(protocol="openai", path="/v1/completions", body=b"{}", sequences=())
+    with pytest.raises(UpstreamError, match=f"found status {status}"):
+        with_client(live, lambda client: client.relay(asked))
+
+
 @pytest.mark.parametrize("name", ["\ud800", "a\nb", "", "x" * 1001, 5, None])
 def test_a_model_s_name_that_cannot_be_kept_is_none(live: LiveTeacher, name: Any) -> None:
     live.models = [name]
