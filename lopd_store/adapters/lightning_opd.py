@@ -132,12 +132,13 @@ class Texts:
     def of(cls, source: Source) -> "Texts":
         """The texts of a signal. Raises UsageError where one tokenizer is not at hand."""
         signal = source.signal
-        blobs = {identity.tokenizer_blob for identity in signal.identities}
+        named = {identity.tokenizer_blob for identity in signal.identities}
         blob = signal.tokenizer_blob(signal.identities[0])
-        if len(blobs) != 1 or blob is None:
+        if len(named) != 1 or blob is None:
+            found = f"{len(named)} tokenizers" if len(named) > 1 else "none at hand"
             raise UsageError(
-                f"{signal.name}: the format holds prompts as text: expected an artifact of a store"
-                f" with one tokenizer, found {len(blobs - {None})} named and none at hand"
+                f"{signal.name}: the format holds prompts as text: expected rows of one tokenizer"
+                f" that a store has, found {found}"
             )
         return cls(blob)
 

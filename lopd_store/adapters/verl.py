@@ -91,7 +91,8 @@ def collate(
     prompts, responses = taken(rows, "prompt_ids", chosen), taken(rows, "response_ids", chosen)
     longest = (int(lists.lengths.max(initial=1)) for lists in (prompts, responses))
     P, R = (
-        asked or own for asked, own in zip((prompt_length, response_length), longest, strict=True)
+        own if asked is None else asked
+        for asked, own in zip((prompt_length, response_length), longest, strict=True)
     )
     prompt_BP, response_BR = places(prompts, P, "left"), places(responses, R, "right")
     ids_BP = padded(prompts, prompt_BP, fill=pad_token_id, dtype=np.int64)

@@ -61,7 +61,9 @@ def test_the_last_row_of_a_verl_teacher_is_empty(rows: DecodedRows) -> None:
     assert batch["teacher_logprobs"].shape == (*batch["input_ids"].shape, 1)
 
 
-@pytest.mark.parametrize("bounds", [{"prompt_length": 1}, {"response_length": 2}], ids=str)
+@pytest.mark.parametrize(
+    "bounds", [{"prompt_length": 0}, {"prompt_length": 1}, {"response_length": 2}], ids=str
+)
 def test_verl_rows_that_are_too_long_are_refused(rows: DecodedRows, bounds: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="expected rows of at most"):
         verl.collate(rows, range(len(rows)), pad_token_id=PAD, **bounds)
