@@ -1,6 +1,7 @@
 """A DuckDB over shard sets that reads nothing else and changes nothing."""
 
 import atexit
+import os
 import re
 import shutil
 import tempfile
@@ -22,11 +23,12 @@ from lopd_store.sql.statements import readable
 from lopd_store.sql.texts import TokenTexts
 from lopd_store.sql.views import SHARDS, TEXT_OF, Lists, views
 
-_SETTINGS: Final[Mapping[str, bool]] = {
+_SETTINGS: Final[Mapping[str, Any]] = {
     "allow_community_extensions": False,
     "allow_persistent_secrets": False,
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
+    "memory_limit": "50%",  # then it spills: others work on this machine, too
     "parquet_metadata_cache": True,
     "python_enable_replacements": False,  # variables of the caller are no tables
 }
@@ -78,7 +80,7 @@ def locked(attached: Sequence[Attached]) -> Any:
         raise UsageError("expected at least one shard set to ask, found none")
     folder = Path(tempfile.mkdtemp(prefix="lopd-sql-"))
     connection = duckdb.connect()
-    weakref.finalize(connection, shutil.rmtree, folder, ignore_errors=True)
+    weakref.finalize(connection, _remove, folder, os.getpid())
     _open.add(connection)
     with refusing():
         _configure(connection, folder, attached)
@@ -146,8 +148,17 @@ def _fill(connection: Any, folder: Path, attached: Sequence[Attached]) -> None:
     connection.execute(f"use {attached[0].schema}")
 
 
+def _remove(folder: Path, owner: int) -> None:
+    """Take a session's folder away, unless this is a fork of the process that works in it."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @atexit.register
 def _close_all() -> None:
     """DuckDB complains of functions that are still registered when Python ends."""
     for connection in list(_open):
         connection.close()
+
+
+os.register_at_fork(after_in_child=_open.clear)  # DuckDB's threads stay behind: nothing would close

@@ -55,6 +55,23 @@ print(held.fetchall())"""
     assert done.stdout.startswith("[('")
 
 
+def test_a_fork_that_ends_leaves_the_session_to_its_parent(made: Made) -> None:
+    program = """
+import atexit, os, sys, pathlib, lopd_store.signals
+signal = lopd_store.signals.open_signal('signal', root=pathlib.Path(sys.argv[1]))
+held = signal.sql('select count(token) from tokens')
+before = held.fetchall()
+if child := os.fork():
+    assert os.waitpid(child, 0)[1] == 0
+    assert held.fetchall() == before
+else:
+    atexit._run_exitfuncs()
+    os._exit(0)  # DuckDB's own destructors do not survive a fork"""
+    command = [sys.executable, "-c", program, str(made.store.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_importing_the_store_imports_no_duckdb() -> None:
     program = "import sys, lopd_store; assert 'duckdb' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
