@@ -42,7 +42,8 @@ class Attached:
         """Check the shards, the pages of all their columns, and the tokenizer's digest.
 
         Raises:
-            UsageError: a name that SQL would not take unquoted, or that DuckDB uses itself.
+            UsageError: a name that SQL would not take unquoted, or that DuckDB uses itself; columns
+                whose names differ in case only.
             NotFoundError, IntegrityError, FormatError: as `ShardSet.open_shards`; FormatError also
                 for pages that are not what a footer claims.
         """
@@ -61,15 +62,20 @@ class Attached:
     def checked(
         cls, name: str, shards: Iterable[Shard], *, tokenizer: bytes | None = None
     ) -> "Attached":
-        """Shards whose digests are checked already; raises as `Shard.check_pages`."""
+        """Shards whose digests are checked already.
+
+        Raises UsageError for columns that SQL would take for one; else as `Shard.check_pages`.
+        """
         opened = tuple(shards)
         for shard in opened:
             shard.check_pages(shard.schema.names)
         names = [frozenset(shard.schema.names) for shard in opened]
+        columns: frozenset[str] = frozenset().union(*names)
+        _refuse_alike(columns)
         return cls(
             name=name,
             shards=opened,
-            columns=frozenset().union(*names),
+            columns=columns,
             everywhere=frozenset.intersection(*names),
             tokenizer=tokenizer,
         )
@@ -90,6 +96,18 @@ class Attached:
     def logprobs(self) -> frozenset[str]:
         """The columns of log-probs that all shards have."""
         return self.everywhere.intersection(LOGPROB_COLUMNS)
+
+
+def _refuse_alike(columns: Iterable[str]) -> None:
+    """SQL does not see the case of a name: it would give the values of one for the other."""
+    seen: dict[str, str] = {}
+    for column in sorted(columns):
+        other = seen.setdefault(column.lower(), column)
+        if other != column:
+            raise UsageError(
+                f"expected columns that differ in more than case, found {other!r} and {column!r}:"
+                " SQL cannot tell them apart"
+            )
 
 
 def _tokenizer(shard_set: ShardSet) -> bytes | None:

@@ -93,6 +93,19 @@ def test_a_strangers_column_is_not_taken_for_a_row_number(attach: Attach, name: 
     assert select(shards, [name], None)[name].to_pylist() == [7, 7, 7]
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_columns_that_sql_takes_for_one_are_refused(attach: Attach, *, apart: bool) -> None:
+    """Else a condition on one is a condition on the other, also where each has a shard."""
+    batch = random_batch(3)
+    columns = {each: batch.column(each) for each in batch.schema.names}
+    one, other = {"score": pa.array([1, 1, 1])}, {"Score": pa.array([2, 2, 2])}
+    parts = [columns | one, columns | other] if apart else [columns | one | other]
+    shards = attach(*map(pa.RecordBatch.from_pydict, parts))
+    for ask in (lambda: matching_rows(shards, '"Score" = 2'), lambda: select(shards, None, "true")):
+        with pytest.raises(UsageError, match="found 'Score' and 'score': SQL cannot"):
+            ask()
+
+
 def test_strangers_names_of_columns_are_only_names(attach: Attach) -> None:
     batch = random_batch(3)
     names = ["a b", 'c"d', "e; drop view signals", "i", "select", "trained", "position"]
