@@ -87,6 +87,7 @@ class Asked:
         path: where it was posted, such as `/v1/completions`.
         body: the JSON as it came, byte for byte.
         sequences: what it wants log-probs of, in its own order; empty where `generates`.
+        places: which one of the request each of them is, where some of it want none; None for all.
         generates: why only a live model can answer it, in words; None for all others.
     """
 
@@ -94,6 +95,7 @@ class Asked:
     path: str
     body: bytes = field(repr=False)
     sequences: tuple[Sequence, ...]
+    places: tuple[int, ...] | None = None
     generates: str | None = None
 
 

@@ -118,7 +118,8 @@ class Endpoints:
             (number, one) for number, one in enumerate(found) if isinstance(one, Missing)
         )
         ids = len(asked.sequences[number].ids)
-        raise missing(number, ids=ids, longest_prefix=first.longest_prefix)
+        place = number if asked.places is None else asked.places[number]
+        raise missing(place, ids=ids, longest_prefix=first.longest_prefix)
 
     async def _forward(self, asked: Asked) -> Reply:
         if self._backend.upstream is None:

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator
 from collections.abc import Sequence as Several
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -67,8 +67,10 @@ def read(body: bytes, served: Served, query: str = "") -> Question:  # noqa: ARG
     sequences = _sequences(fields, served)
     if generates := _generates(top, binary=binary):
         return ForLiveModels(asked=_asked(body, generates=generates))
+    places = tuple(place for place, one in enumerate(sequences) if _response(one))
+    wanted = (sequences[place] for place in places)
     return SequenceLogprobs(
-        asked=_asked(body, *filter(_response, sequences)),
+        asked=replace(_asked(body, *wanted), places=places),
         sequences=tuple(sequences),
         top=top,
         binary=binary,

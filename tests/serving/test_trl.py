@@ -113,6 +113,9 @@ def test_an_unknown_sequence_gets_404_with_its_longest_stored_prefix(
     said = ask(client, rows[:2], sequences=[rows[0].ids, [*rows[1].ids[:-1], 4]])
     assert said.status_code == 404
     assert (said.json()["sequence"], said.json()["longest_prefix"]) == (1, len(rows[1].ids) - 1)
+    all_prompt, unknown = [5, 5], [*rows[1].ids[:-1], 4]
+    said = ask(client, rows[:2], sequences=[all_prompt, unknown], prompt_lengths=[2, 0])
+    assert (said.json()["sequence"], said.json()["longest_prefix"]) == (1, len(rows[1].ids) - 1)
     assert "not stored" in said.json()["detail"]
 
 
