@@ -106,11 +106,14 @@ def open_shard_set(name: str, *, root: Path | None) -> ShardSet:
     if artifact := _in_store(name, root):
         return _from_store(name, artifact)
     if hub.is_name(name):
-        return _from_hub(name, store)
+        try:
+            return _from_hub(name, store)
+        except NotFoundError as error:
+            here = f"no ref or artifact {name!r} in {root or 'a store'}"
+            raise NotFoundError(f"{here}, and on the Hub: {error}") from error
     raise NotFoundError(
-        f"expected a shard, a folder of *.parquet shards, an artifact"
-        f"{'' if root is None else f' of the store at {root}'} or org/dataset on the Hub,"
-        f" found nothing named {name!r}"
+        "expected a shard, a folder of *.parquet shards, an artifact of a store or org/dataset on"
+        f" the Hub, found nothing named {name!r}"
     )
 
 
@@ -231,8 +234,9 @@ def _again(shard: Shard, records: Records | None) -> Shard:
     if expected is not None and shard.path.is_file():
         found = _digest(shard, records)
         if found != expected:
-            where = str(shard.path)
-            raise DigestMismatchError(where=where, expected=str(expected), found=str(found))
+            raise DigestMismatchError(
+                where=str(shard.path), expected=str(expected), found=str(found)
+            )
     now = Shard.open(shard.path)
     if (now.identity_bytes, now.rows) != (shard.identity_bytes, shard.rows):
         raise IntegrityError(

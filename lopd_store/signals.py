@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from lopd_store.loading.decoded_rows import DecodedRows
+from lopd_store.loading.packages import package
 from lopd_store.shard_sets import ShardSet, open_shard_set
 
 
@@ -57,13 +58,13 @@ class Signal(ShardSet):
         return self.open_rows(columns, where=where).table()
 
     def pl(self, columns: Sequence[str] | None = None, *, where: str | None = None) -> Any:
-        """A polars.DataFrame over the buffers of `arrow`."""
-        import polars as pl
-
-        return pl.from_arrow(self.arrow(columns, where=where))
+        """A polars.DataFrame over the buffers of `arrow`. Raises UsageError without polars."""
+        polars = package("polars")
+        return polars.from_arrow(self.arrow(columns, where=where))
 
     def df(self, columns: Sequence[str] | None = None, *, where: str | None = None) -> Any:
-        """A pandas.DataFrame; lists become NumPy arrays of their own."""
+        """A pandas.DataFrame; lists become NumPy arrays. Raises UsageError without pandas."""
+        package("pandas")
         return self.arrow(columns, where=where).to_pandas()
 
     def dataset(self, columns: Sequence[str] | None = None, *, where: str | None = None) -> Any:

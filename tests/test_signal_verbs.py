@@ -1,6 +1,7 @@
 """What a signal answers, beside what pyarrow reads from its shards."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,17 @@ def test_a_condition_gives_the_same_rows_to_every_verb(made: Made, signal: Signa
     assert signal.pl(names, where=where).to_dict(as_series=False) == expected
     assert signal.df(names, where=where)["sample_id"].tolist() == expected["sample_id"]
     assert signal.dataset(names, where=where)["response_ids"][:] == expected["response_ids"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "package"), [("pl", "polars"), ("df", "pandas"), ("dataset", "datasets")]
+)
+def test_a_package_that_is_not_there_is_named(
+    verb: str, package: str, signal: Signal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UsageError, match=f"expected the package {package}, .*pip install"):
+        getattr(signal, verb)()
 
 
 def test_no_row_may_be_left(signal: Signal) -> None:

@@ -94,6 +94,7 @@ def test_what_the_hub_has_not_got_is_not_found(hub: Hub, tmp_path: Path) -> None
         ["UsageError", 2],
     ]
     messages = [str(answer[2]) for answer in found]
+    assert messages[0].startswith(f"no ref or artifact 'org/absent' in {tmp_path / 'store'}, and")
     assert "or a dataset on the Hub, found neither" in messages[0]
     assert "no such revision" in messages[1]
     assert "accept its terms" in messages[2]

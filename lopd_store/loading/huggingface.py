@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from lopd_store.errors import UsageError
 from lopd_store.loading.decoded_rows import DecodedRows
+from lopd_store.loading.packages import package
 
 
 def dataset(rows: DecodedRows) -> Any:
@@ -14,15 +14,7 @@ def dataset(rows: DecodedRows) -> Any:
 
     Raises UsageError where `datasets` is not installed.
     """
-    datasets = _datasets()
+    datasets = package("datasets")
     table = datasets.table.InMemoryTable(rows.table())
     # By itself `datasets` would read all rows to name them.
     return datasets.Dataset(table, fingerprint=rows.name.hex[:16])
-
-
-def _datasets() -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise UsageError("expected the package datasets: pip install datasets") from error
-    return datasets
