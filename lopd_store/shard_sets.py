@@ -234,9 +234,8 @@ def _again(shard: Shard, records: Records | None) -> Shard:
     if expected is not None and shard.path.is_file():
         found = _digest(shard, records)
         if found != expected:
-            raise DigestMismatchError(
-                where=str(shard.path), expected=str(expected), found=str(found)
-            )
+            where = str(shard.path)
+            raise DigestMismatchError(where=where, expected=str(expected), found=str(found))
     now = Shard.open(shard.path)
     if (now.identity_bytes, now.rows) != (shard.identity_bytes, shard.rows):
         raise IntegrityError(
