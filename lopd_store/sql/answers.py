@@ -50,18 +50,12 @@ def answering(connection: Any, text: str) -> Iterator[Answer]:
         UsageError: as `session.query`, also while batches are read.
         FormatError: what is in the shards cannot be read.
     """
-    with ThreadPoolExecutor(1) as worker:
+    with ThreadPoolExecutor(1) as worker, _ended(worker, connection):
 
         def done(work: Callable[[], Found]) -> Found:
             future = worker.submit(work)
-            try:
-                while not future.done():
-                    wait([future], timeout=_LISTEN_SECONDS)
-            except KeyboardInterrupt:
-                while not future.done():
-                    connection.interrupt()
-                    wait([future], timeout=_LISTEN_SECONDS)
-                raise
+            while not future.done():
+                wait([future], timeout=_LISTEN_SECONDS)
             with refusing():
                 return future.result()
 
@@ -75,7 +69,18 @@ def answering(connection: Any, text: str) -> Iterator[Answer]:
         try:
             yield Answer(schema=schema, _batches=batches())
         finally:
-            reader.close()
+            worker.submit(reader.close)
+
+
+@contextmanager
+def _ended(worker: ThreadPoolExecutor, connection: Any) -> Iterator[None]:
+    """Leave only when the worker is done, and tell it so until it is."""
+    try:
+        yield
+    finally:
+        last = worker.submit(int)
+        while not wait([last], timeout=_LISTEN_SECONDS).done:
+            connection.interrupt()
 
 
 def _distinct(schema: pa.Schema) -> pa.Schema:

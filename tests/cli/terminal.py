@@ -55,6 +55,15 @@ class Terminal:
         before, _, self.shown = self.shown.partition(text)
         return before + text
 
+    def interrupt(self, until: str) -> None:
+        """Ctrl-C, until something is shown: Python may wait for a key to hear it."""
+        end = time.monotonic() + SECONDS
+        while until not in self.shown and time.monotonic() < end:
+            self.type("\x03")
+            while self._read(1.0) and until not in self.shown:
+                pass
+        self.wait_for(until)
+
     def end(self) -> tuple[int, str]:
         """The exit code, and what was shown until then."""
         while self._read(SECONDS):
