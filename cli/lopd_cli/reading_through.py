@@ -115,7 +115,8 @@ def read_through_of(
     )
     there = name_there(upstream, folder_of(store, ref))
     known = model_names(names, [*refs, ref], teacher.fingerprint.model)
-    called = [*known, *([there] if there and not names else [])]
+    # The upstream's own name first: by it requests that generate are understood there, too.
+    called = [*([there] if there and not names else []), *known]
 
     @asynccontextmanager
     async def opening() -> AsyncIterator[Backend]:
@@ -126,7 +127,7 @@ def read_through_of(
             teacher=teacher,
             beside=refs,
             publish_tokens=given["publish_every"],
-            say=lambda line: echo(line, err=True),
+            say=lambda line: echo(f"WARNING: {line}", err=True),
         ) as cache:
             yield Backend(answers=cache, upstream=cache)
 

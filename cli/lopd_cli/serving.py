@@ -74,7 +74,8 @@ def serve(
     else:
         opened = OpenedSignals.open(refs, root=root.expanduser(), names=names)
         served, opening = opened.served, _stored(opened.answers)
-    run(served, opening, address, ready=_announcing(served, json_wanted=json_wanted))
+    grows = f"{given['ref']} grows by what {given['upstream']} says" if given["upstream"] else None
+    run(served, opening, address, ready=_announcing(served, grows, json_wanted=json_wanted))
 
 
 @asynccontextmanager
@@ -83,7 +84,7 @@ async def _stored(answers: Answers) -> AsyncIterator[Backend]:
     yield Backend(answers=answers)
 
 
-def _announcing(served: Served, *, json_wanted: bool) -> Callable[[str], None]:
+def _announcing(served: Served, grows: str | None, *, json_wanted: bool) -> Callable[[str], None]:
     """What tells people, or whoever started the server, that it is there."""
 
     def announce(url: str) -> None:
@@ -94,6 +95,8 @@ def _announcing(served: Served, *, json_wanted: bool) -> Callable[[str], None]:
         for artifact in served.artifacts:
             known = f", {artifact.id}" if artifact.id else ""
             echo(f"serving {artifact.rows:,} rows of {artifact.name}{known}", err=True)
+        if grows:
+            echo(grows, err=True)
         echo(f"scored by {_teacher(served)}; model {' or '.join(served.names)}", err=True)
 
     return announce

@@ -132,7 +132,15 @@ def _positions(entries: Answer, one: Wanted) -> RawAnswer:
     """The form of vLLM: at each position an object by token id, the actual one among them."""
     _expect(len(entries), len(one.ids), "positions")
     tail = zip(one.ids[one.first :].tolist(), entries[one.first :], strict=True)
-    return RawAnswer(logprobs=[_number(entry[str(token)]["logprob"]) for token, entry in tail])
+    return RawAnswer(
+        logprobs=[_number(_entry(entry)[str(token)]["logprob"]) for token, entry in tail]
+    )
+
+
+def _entry(found: Answer) -> Answer:
+    if found is None:
+        raise ValueError("expected a log-prob of every token that was asked for, found null")
+    return found
 
 
 def _read_echo(answer: Answer, wanted: Sequence[Wanted]) -> list[RawAnswer]:

@@ -40,6 +40,8 @@ def test_a_trainer_meets_the_teacher_once_and_the_store_ever_after(
             url, model="teacher-model", prompt=[ONE], lopd_prompt_lengths=[2], **ONLY_SCORES
         )
         assert scored.headers["x-lopd-stored"] == "1"
+        listed = httpx.get(f"{url}/v1/models", timeout=30).json()["data"]
+        assert [entry["id"] for entry in listed] == ["teacher-model", REF]
         generated = complete(url, model="teacher-model", prompt=[ONE], max_tokens=9)
         assert generated.json()["choices"][0]["text"] == "something generated"
         assert "x-lopd-stored" not in generated.headers
