@@ -93,10 +93,16 @@ def check_reach(host: str, token: str | None) -> None:
         token: what stands in the environment; None or blank is no token.
 
     Raises UsageError: the address is not of this machine alone and there is no token, or the
-    address is none.
+    address is none; a token that no client can send.
     """
     if token is not None and not token.strip():
         raise UsageError(f"{TOKEN}: expected a token, found blanks")
+    if token is not None and not (
+        token.isascii() and token.isprintable() and token == token.strip()
+    ):
+        raise UsageError(
+            f"{TOKEN}: expected printable ASCII without blanks or newlines around it, found others"
+        )
     if token is None and not is_loopback(host):
         raise UsageError(
             f"--host {host}: expected a token in {TOKEN}, as others can reach this address;"

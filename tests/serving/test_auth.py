@@ -90,6 +90,10 @@ def test_an_address_that_others_reach_takes_a_token() -> None:
     for blank in ("", "  "):
         with pytest.raises(UsageError, match="found blanks"):
             check_reach("127.0.0.1", blank)
+    for odd in ("secret\n", " secret", "geheim\u00e4", "\udcff", "a\x1bb"):
+        with pytest.raises(UsageError, match="expected printable ASCII") as caught:
+            check_reach("127.0.0.1", odd)
+        assert odd not in str(caught.value)
     with pytest.raises(UsageError, match="expected an address of this machine"):
         check_reach("no such host.invalid", None)
 
