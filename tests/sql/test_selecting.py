@@ -8,8 +8,7 @@ import pyarrow as pa
 import pytest
 
 from lopd_store.errors import UsageError
-from lopd_store.rows.columns import TYPES
-from lopd_store.sql.selecting import matching_rows, select
+from lopd_store.sql.selecting import matching_rows
 from lopd_store.sql.statements import condition
 from tests.sql.conftest import Attach
 from tests.sql.rows_made import Row, random_batch, truth
@@ -37,32 +36,6 @@ def test_rows_are_those_of_which_the_condition_is_true(attach: Attach, where: st
     assert found.tolist() == [at for at, row in enumerate(rows) if CONDITIONS[where](row)]
 
 
-@pytest.mark.parametrize("where", [None, *CONDITIONS])
-def test_columns_come_in_row_order_and_in_the_formats_types(
-    attach: Attach, where: str | None
-) -> None:
-    batches = [random_batch(60, seed=seed) for seed in range(2)]
-    names = ["teacher_logprobs", "sample_id", "finish_reason"]
-    found = select(attach(*batches), names, where)
-    assert found.schema.equals(pa.schema([pa.field(name, TYPES[name]) for name in names]))
-    kept = [row for row in truth(*batches) if where is None or CONDITIONS[where](row)]
-    assert found["sample_id"].to_pylist() == [row.sample_id for row in kept]
-    assert found["teacher_logprobs"].to_pylist() == [row.teacher.tolist() for row in kept]
-
-
-def test_all_columns_are_those_of_all_shards(attach: Attach) -> None:
-    batches = [random_batch(5), random_batch(5, seed=1, masked=True)]
-    found = select(attach(*batches), None, None)
-    assert found.column_names == batches[1].schema.names
-    assert found["loss_mask"].to_pylist()[:5] == [None] * 5
-    assert found["loss_mask"].to_pylist()[5:] == batches[1]["loss_mask"].to_pylist()
-
-
-def test_a_column_that_is_not_there_is_named(attach: Attach) -> None:
-    with pytest.raises(UsageError, match=r"among sample_id, .*, found 'teacher'"):
-        select(attach(random_batch(3)), ["teacher"], None)
-
-
 @pytest.mark.parametrize(
     "where",
     [
@@ -88,9 +61,6 @@ def test_a_strangers_column_is_not_taken_for_a_row_number(attach: Attach, name: 
     shards = attach(pa.RecordBatch.from_pydict(columns | {name: pa.array([7, 7, 7])}))
     with pytest.raises(UsageError, match="hides DuckDB's"):
         matching_rows(shards, "true")
-    with pytest.raises(UsageError, match="hides DuckDB's"):
-        select(shards, [name], f"{name} = 7")
-    assert select(shards, [name], None)[name].to_pylist() == [7, 7, 7]
 
 
 @pytest.mark.parametrize("apart", [False, True])
@@ -101,9 +71,8 @@ def test_columns_that_sql_takes_for_one_are_refused(attach: Attach, *, apart: bo
     one, other = {"score": pa.array([1, 1, 1])}, {"Score": pa.array([2, 2, 2])}
     parts = [columns | one, columns | other] if apart else [columns | one | other]
     shards = attach(*map(pa.RecordBatch.from_pydict, parts))
-    for ask in (lambda: matching_rows(shards, '"Score" = 2'), lambda: select(shards, None, "true")):
-        with pytest.raises(UsageError, match="found 'Score' and 'score': SQL cannot"):
-            ask()
+    with pytest.raises(UsageError, match="found 'Score' and 'score': SQL cannot"):
+        matching_rows(shards, '"Score" = 2')
 
 
 def test_strangers_names_of_columns_are_only_names(attach: Attach) -> None:
@@ -112,7 +81,7 @@ def test_strangers_names_of_columns_are_only_names(attach: Attach) -> None:
     more = {name: pa.array([1, 2, 3]) for name in names}
     columns = {each: batch.column(each) for each in batch.schema.names}
     shards = attach(pa.RecordBatch.from_pydict(columns | more))
-    assert select(shards, names, 'i > 1 and "c""d" < 3').to_pylist() == [dict.fromkeys(names, 2)]
+    assert matching_rows(shards, 'i > 1 and "c""d" < 3').tolist() == [1]
     assert matching_rows(shards, '"select" <> 2').tolist() == [0, 2]
 
 
