@@ -86,6 +86,7 @@ class Bar:
             unit="tok",
             unit_scale=True,
             dynamic_ncols=True,
+            delay=0.5,  # what fails or ends at once draws none
             mininterval=0.1 if sys.stderr.isatty() else 60.0,
             file=sys.stderr,
         )

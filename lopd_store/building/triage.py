@@ -8,6 +8,7 @@ import pyarrow as pa
 from lopd_store.documents.skipped import SkippedRow
 from lopd_store.errors import FormatError, Problem
 from lopd_store.inputs.source import PROBLEM
+from lopd_store.rows.columns import LOGPROB_COLUMNS
 
 Judge = Callable[[pa.RecordBatch], pa.StringArray]
 
@@ -55,7 +56,7 @@ def _detail(rows: pa.RecordBatch, row: int, reason: str, unread: str | None) -> 
         return unread
     lengths = {
         name: len(rows.column(name)[row]) if rows.column(name)[row].is_valid else "null"
-        for name in ("prompt_ids", "response_ids")
+        for name in ("prompt_ids", "response_ids", *LOGPROB_COLUMNS)
         if name in rows.schema.names
     }
     return f"{reason}; " + ", ".join(f"{name} {length}" for name, length in lengths.items())
