@@ -5,10 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-import pyarrow as pa
-
 from lopd_store.errors import UsageError
-from lopd_store.rows.columns import LOGPROB_COLUMNS, arrow_schema, type_text
+from lopd_store.rows.columns import LOGPROB_COLUMNS
 from lopd_store.shard_sets import ShardSet
 from lopd_store.shards.reader import Shard
 
@@ -84,13 +82,6 @@ class Attached:
     def schema(self) -> str:
         """The name as SQL has it, whatever word it is."""
         return f'"{self.name}"'
-
-    @property
-    def rows_schema(self) -> pa.Schema:
-        """The columns of all shards together, in the format's order and types."""
-        return arrow_schema(
-            {field.name: type_text(field.type) for each in self.shards for field in each.schema}
-        )
 
     @property
     def logprobs(self) -> frozenset[str]:
