@@ -77,6 +77,9 @@ class DecodedRows:
     def __len__(self) -> int:
         return self._count
 
+    def __repr__(self) -> str:
+        return f"DecodedRows({self._count} rows: {', '.join(self._columns)})"
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns that are open."""
@@ -156,7 +159,8 @@ class DecodedRows:
 
     def _flat(self, name: str) -> flat.Lists:
         if not _is_flat(name):
-            raise UsageError(f"expected a column of lists that the format names, found {name}")
+            names = ", ".join(filter(_is_flat, self._columns))
+            raise UsageError(f"expected a column of lists among {names}, found {name}")
         (array,) = self._table(name).column(0).chunks
         lists = flat.lists(array)
         values = lists.values.view(np.bool_) if name == MASK else lists.values

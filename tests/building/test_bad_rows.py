@@ -78,7 +78,10 @@ def test_bad_rows_are_listed_with_number_and_reason_and_the_others_are_scored(
     assert artifact.manifest.skipped is not None
     listed = parse_skipped(bad_store.blobs.get(artifact.manifest.skipped.digest))
     assert {row.row: row.reason for row in listed} == REASONS
-    assert "response_ids 0" in next(row.detail for row in listed if row.row == 4)
+    details = {row.row: row.detail for row in listed}
+    assert "response_ids 0" in details[4]
+    length = len(bad_rows(60)["response_ids"][23])
+    assert f"response_ids {length}, rollout_logprobs {length + 1}" in details[23]
     assert verify_artifact(bad_store, "signal", Depth()).problems == []
     kept = [r for i, r in enumerate(bad_rows(60)["response_ids"].to_pylist()) if i not in REASONS]
     assert rows_in(bad_store, "signal")["response_ids"].to_pylist() == kept

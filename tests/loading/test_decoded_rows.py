@@ -65,6 +65,14 @@ def test_a_mask_is_bools_and_kept_where_only_some_shards_have_one(
     assert equal(rows.lists("loss_mask").values, [on for row in expected for on in row])
 
 
+def test_rows_say_what_they_hold_and_which_columns_are_lists(made: Made) -> None:
+    rows = DecodedRows.open(shards_of(made.store), ["sample_id", "response_ids"])
+    assert repr(rows) == "DecodedRows(40 rows: sample_id, response_ids)"
+    for name in ("sample_id", "tokens"):
+        with pytest.raises(UsageError, match=f"of lists among response_ids, found {name}"):
+            rows.lists(name)
+
+
 def test_arrays_are_views_of_the_file_and_read_only(made: Made) -> None:
     rows = DecodedRows.open(shards_of(made.store))
     values = rows.lists("response_ids").values
