@@ -7,7 +7,6 @@ from typing import Final
 import pyarrow as pa
 
 from lopd_store.adapters.source import Source
-from lopd_store.digest import Digest
 from lopd_store.inputs.files import read_file
 from lopd_store.inputs.source import RowSource
 from lopd_store.inputs.text import Renderer, with_prompt_ids
@@ -37,4 +36,4 @@ def read(path: Path, renderer: Renderer | None) -> RowSource:
         for batch in read_file(path):
             yield with_prompt_ids(batch, renderer)
 
-    return RowSource(digest=Digest.of_file(path), read=rows, retokenised="prompt_ids" not in names)
+    return RowSource.of_file(path, rows, retokenised="prompt_ids" not in names)

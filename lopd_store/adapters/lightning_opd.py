@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 
 from lopd_store.adapters import layout
 from lopd_store.adapters.source import Source
-from lopd_store.digest import Digest
 from lopd_store.errors import FormatError, UsageError
 from lopd_store.identity.tokenizer import open_tokenizer, refusing
 from lopd_store.inputs.files import read_file
@@ -59,7 +58,7 @@ def read(path: Path, renderer: Renderer | None) -> RowSource:
         for batch in read_file(path):
             yield _ours(batch, renderer)
 
-    return RowSource(digest=Digest.of_file(path), read=rows, retokenised=True)
+    return RowSource.of_file(path, rows, retokenised=True)
 
 
 def _ours(batch: pa.RecordBatch, renderer: Renderer | None) -> pa.RecordBatch:

@@ -6,7 +6,6 @@ from typing import Final
 
 import pyarrow as pa
 
-from lopd_store.digest import Digest
 from lopd_store.inputs.conform import conformed
 from lopd_store.inputs.files import read_file
 from lopd_store.inputs.source import RowSource
@@ -36,4 +35,4 @@ def prompts_from_file(path: Path, renderer: Renderer | None) -> RowSource:
             )
 
     read_file(path)
-    return RowSource(digest=Digest.of_file(path), read=read)
+    return RowSource.of_file(path, read)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from lopd_store.artifacts import Artifact, load
-from lopd_store.digest import Digest
 from lopd_store.documents.artifact import Lineage
 from lopd_store.documents.identity import Identity
 from lopd_store.errors import ConsistencyError, FormatError, UsageError
@@ -94,4 +93,4 @@ def rollouts_from_file(path: Path, renderer: Renderer | None = None) -> RowSourc
         for batch in read_file(path):
             yield conformed(with_response_ids(with_prompt_ids(batch, renderer), renderer))
 
-    return RowSource(digest=Digest.of_file(path), read=read, retokenised=retokenised)
+    return RowSource.of_file(path, read, retokenised=retokenised)

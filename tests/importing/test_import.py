@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,34 @@ def test_a_file_that_changes_while_it_is_read_is_not_published(
     with pytest.raises(IntegrityError, match="changed meanwhile"):
         of_lines(empty, line_rows(5), tmp_path, progress=Meddler())
     assert empty.refs.list() == {}
+
+
+@pytest.mark.parametrize("how", ["rewritten", "truncated", "replaced", "removed"])
+def test_what_was_read_of_a_file_while_it_was_another_is_never_published(
+    empty: Store, tmp_path: Path, how: str
+) -> None:
+    """Not by the next import either, which goes on where this one was, once the file is back."""
+    path = tmp_path / "rows.jsonl"
+    rows = line_rows(5)
+    write_lines(path, rows)
+    good = path.read_bytes()
+    time.sleep(0.03)
+
+    class Meddler(Silence):
+        def begin(self, *, total_tokens: int, done_tokens: int) -> None:
+            assert (total_tokens > 0, done_tokens) == (True, 0)
+            if how in {"replaced", "removed"}:
+                path.rename(tmp_path / "old")
+            if how != "removed":
+                worse = good.replace(b"-", b"-9")
+                path.write_bytes(worse[: len(good) // 2] if how == "truncated" else worse)
+
+    with pytest.raises((IntegrityError, NotFoundError)):
+        import_file(empty, path, format="jsonl", ref="signal", progress=Meddler())
+    path.write_bytes(good)
+    import_file(empty, path, format="jsonl", ref="signal")
+    for row, source in zip(stored(empty), rows, strict=True):
+        assert np.array_equal(row["teacher_logprobs"], np.float32(source["teacher_logprobs"]))
 
 
 def test_the_students_own_log_probs_are_taken_where_the_release_has_them(
