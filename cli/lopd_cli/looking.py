@@ -117,6 +117,8 @@ def _engine(scoring: Mapping[str, Any]) -> str:
 def _imported(imported: Mapping[str, Any] | None) -> str:
     if imported is None:
         return ""
+    if imported.get("read_as") == "server":
+        return "what a live server answered, ids as they were asked"
     made = "retokenised: ids were made from text" if imported["retokenised"] else "ids of the file"
     how = f", read as {imported['read_as']}" if "read_as" in imported else ""
     return f"file {_short(imported['digest'])}{how}, {made}"

@@ -84,6 +84,7 @@ def test_a_trainer_meets_the_teacher_once_and_the_store_ever_after(
         np.testing.assert_array_equal(found, arithmetic(ONE, 3))
     assert len(live.requests) == asked
     assert load(store, REF).document.rows == 2
+    assert "what a live server answered" in run("show", "--store", tmp_path / "store", REF).out
 
 
 def run_again(tmp_path: Path, teacher: Path, live: LiveTeacher) -> Any:
