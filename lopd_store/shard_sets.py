@@ -40,7 +40,7 @@ class ShardSet:
     name: str
     id: Digest | None
     kind: str
-    identities: tuple[Identity, ...]
+    identities: tuple[Identity, ...] = field(repr=False)
     rows: int
     tokens: int | None
     content_digest: Digest | None

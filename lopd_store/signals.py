@@ -17,6 +17,7 @@ import pyarrow as pa
 from lopd_store.loading.decoded_rows import DecodedRows
 from lopd_store.loading.packages import package
 from lopd_store.shard_sets import ShardSet, open_shard_set
+from lopd_store.store import default_root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +42,22 @@ class Signal(ShardSet):
 
         return rows.only(matching_rows(self, where))
 
-    def sql(self, query: str, **others: ShardSet) -> Any:
+    def sql(self, query: str, **others: ShardSet | str) -> Any:
         """A DuckDB relation over `signals`, `rollouts`, `tokens` and the macros of docs/sql.md.
 
         Args:
             query: one statement that reads. It can read nothing but these signals.
             others: further ones by the names of their schemas, as in `from b.tokens`; this one's
-                is `a`.
+                is `a`. A name is looked up where this one's was.
         """
         from lopd_store.sql.session import query as run
 
-        return run({"a": self, **others}, query)
+        root = self.store.root if self.store else None
+        sets = {
+            name: open_shard_set(other, root=root) if isinstance(other, str) else other
+            for name, other in others.items()
+        }
+        return run({"a": self} | sets, query)
 
     def arrow(self, columns: Sequence[str] | None = None, *, where: str | None = None) -> pa.Table:
         """A pyarrow.Table over the memory of `open_rows`."""
@@ -74,10 +80,12 @@ class Signal(ShardSet):
         return dataset(self.open_rows(columns, where=where))
 
 
-def open_signal(name: str, *, root: Path | None) -> Signal:
+def open_signal(name: str, *, root: Path | None = None) -> Signal:
     """Open what a person names: a file, a folder, else a ref or id, else `org/dataset[@rev]`.
 
-    The arguments and what is raised: `open_shard_set`.
+    Args:
+        name: see `open_shard_set`, also for what is raised.
+        root: the store's folder; None for the commands' own: LOPD_STORE, else ~/.cache/lopd.
     """
-    found = open_shard_set(name, root=root)
+    found = open_shard_set(name, root=default_root() if root is None else root)
     return Signal(**{each.name: getattr(found, each.name) for each in fields(found)})

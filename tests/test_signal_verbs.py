@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from lopd_store.errors import FormatError, UsageError
+from lopd_store.errors import FormatError, NotFoundError, UsageError
 from lopd_store.shards.writer import write_shards
 from lopd_store.signals import Signal, open_signal
 from lopd_store.sql.selecting import matching_rows
@@ -107,7 +107,7 @@ def test_a_column_nobody_has_is_refused(signal: Signal) -> None:
             verb(["nope"])
     with pytest.raises(UsageError, match="nope"):
         signal.arrow(['nope" from signals --'], where="true")
-    with pytest.raises(UsageError, match="at least one column"):
+    with pytest.raises(UsageError, match="a list of columns, at least one"):
         signal.arrow([], where="true")
 
 
@@ -151,6 +151,27 @@ def test_further_signals_are_schemas_of_their_names(made: Made, signal: Signal) 
         "select count(*) from a.signals join b.rollouts using (sample_id)", b=other
     ).fetchall()
     assert found == [(40,)]
+
+
+def test_a_further_signal_may_be_a_name(signal: Signal) -> None:
+    assert signal.sql("select count(*) from b.signals", b="rollouts").fetchall() == [(40,)]
+    with pytest.raises(NotFoundError, match="nope"):
+        signal.sql("select 1", b="nope")
+
+
+def test_a_string_is_not_a_list_of_columns(signal: Signal) -> None:
+    with pytest.raises(UsageError, match=r"expected a list of columns, .* found 'sample_id'"):
+        signal.arrow("sample_id")
+
+
+def test_a_signal_is_found_where_the_commands_look(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOPD_STORE", str(made.store.root))
+    assert open_signal("signal").rows == 40
+    monkeypatch.setenv("LOPD_STORE", str(tmp_path / "none"))
+    with pytest.raises(NotFoundError, match=f"no store at {tmp_path / 'none'}|at {tmp_path}"):
+        open_signal("signal")
 
 
 def test_a_relation_outlives_its_signal(made: Made) -> None:

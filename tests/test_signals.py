@@ -10,6 +10,7 @@ from lopd_store.artifacts import load, point
 from lopd_store.documents.manifest import Descriptor, Manifest
 from lopd_store.errors import FormatError, IntegrityError, LopdError, NotFoundError, UsageError
 from lopd_store.identity.model import fingerprint
+from lopd_store.shard_sets import open_shard_set
 from lopd_store.signals import open_signal
 from lopd_store.store import Store
 from tests.building.chain import build_signal, identity_of, publish, random_rows
@@ -54,7 +55,7 @@ def test_a_folder_of_shards_is_the_rows_of_its_artifact(signal: Store, tmp_path:
     (folder / "README.md").write_text("not a shard")
     (folder / "data").mkdir()
     (folder / "00000.parquet").rename(folder / "data" / "first.parquet")
-    found = open_signal(str(folder), root=None)
+    found = open_shard_set(str(folder), root=None)
     assert (found.id, found.kind, found.rows) == (None, "signal", artifact.rows)
     assert (found.tokens, found.content_digest) == (None, None)
     assert found.identities == artifact.identities
@@ -64,7 +65,7 @@ def test_a_folder_of_shards_is_the_rows_of_its_artifact(signal: Store, tmp_path:
 
 def test_a_lone_shard_says_who_made_it(signal: Store, tmp_path: Path) -> None:
     path = shards_of(signal, tmp_path / "shards") / "00001.parquet"
-    found = open_signal(str(path), root=None)
+    found = open_shard_set(str(path), root=None)
     (shard,) = found.open_shards()
     assert (found.rows, shard.path) == (shard.rows, path)
     assert found.identities == open_signal("signal", root=signal.root).identities
@@ -75,7 +76,7 @@ def test_another_shard_in_the_place_of_one_that_was_opened_is_refused(
 ) -> None:
     """Its maker was judged by the first: rows of another must not follow."""
     folder = shards_of(signal, tmp_path / "shards")
-    found = open_signal(str(folder / "00000.parquet"), root=None)
+    found = open_shard_set(str(folder / "00000.parquet"), root=None)
     (other,) = open_signal("rollouts", root=signal.root).open_shards()
     shutil.copyfile(other.path, folder / "00000.parquet")
     with pytest.raises(IntegrityError, match="expected the shard that was opened"):
@@ -120,14 +121,14 @@ def test_no_name_is_not_the_folder_one_stands_in(
     signal: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(shards_of(signal, tmp_path / "shards"))
-    assert open_signal(".", root=None).rows == 60
+    assert open_shard_set(".", root=None).rows == 60
     with pytest.raises(NotFoundError, match="found nothing named ''"):
-        open_signal("", root=None)
+        open_shard_set("", root=None)
 
 
 def test_without_a_store_a_name_that_is_no_dataset_is_not_found() -> None:
     with pytest.raises(NotFoundError, match="expected a shard, a folder"):
-        open_signal("signal", root=None)
+        open_shard_set("signal", root=None)
 
 
 def test_a_missing_shard_is_found_before_any_is_opened(signal: Store) -> None:
@@ -197,4 +198,4 @@ def test_shards_of_several_kinds_are_refused(signal: Store, tmp_path: Path) -> N
     for shard in open_signal("rollouts", root=signal.root).open_shards():
         shutil.copyfile(shard.path, folder / "rollouts.parquet")
     with pytest.raises(FormatError, match="one kind, found rollouts and signal"):
-        open_signal(str(folder), root=None)
+        open_shard_set(str(folder), root=None)

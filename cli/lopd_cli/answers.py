@@ -39,6 +39,7 @@ def print_rows(answer: Answer) -> None:
     first = list(islice(lines, _PAGED))
     if sys.stdout.isatty() and len(first) == _PAGED:
         os.environ.setdefault("LESS", "FRSX")  # wide tables scroll, short ones stay
+        os.environ.setdefault("LESS", "-FRSX")  # wide rows are cut, not wrapped
         click.echo_via_pager(f"{line}\n" for line in chain(first, lines))
     else:
         for line in chain(first, lines):

@@ -11,18 +11,16 @@ from lopd_store.building.job import Share
 from lopd_store.building.options import ON_ERROR, EngineOptions, JobOptions
 from lopd_store.errors import FormatError, UsageError
 from lopd_store.shards.writer import SHARD_TOKENS
-from lopd_store.store import Store
+from lopd_store.store import DEFAULT_ROOT, Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-DEFAULT_STORE = Path("~/.cache/lopd")
 
 store_option = click.option(
     "--store",
     "root",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="LOPD_STORE",
-    default=DEFAULT_STORE,
+    default=DEFAULT_ROOT,
     show_default=True,
     show_envvar=True,
     help="The store's folder.",

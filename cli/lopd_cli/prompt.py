@@ -15,6 +15,7 @@ from lopd_store.sql.macros import MACROS
 from lopd_store.sql.statements import parsed
 
 _FIRST, _NEXT = "lopd> ", " ...> "
+_LEAVING: Final = (".quit", "quit", "exit")
 _HELP: Final = """\
 A statement ends with `;` and may take several lines. It reads, and cannot write.
 .tables    views and their columns
@@ -47,7 +48,7 @@ class Prompt:
                 click.echo(err=True)
                 typed = ""
                 continue
-            if typed.strip() == ".quit":
+            if typed.strip().rstrip(";") in _LEAVING:
                 return
             if self._is_whole(typed):
                 self._answer(typed.strip())

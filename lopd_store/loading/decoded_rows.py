@@ -59,8 +59,8 @@ class DecodedRows:
             FormatError, NotFoundError, IntegrityError: a shard or a value in it is not valid.
             StoreError: no room for the decoded rows.
         """
-        if columns is not None and not columns:
-            raise UsageError("expected at least one column, found none")
+        if columns is not None and (not columns or isinstance(columns, str)):
+            raise UsageError(f"expected a list of columns, at least one, found {columns!r}")
         types = columns_of(shards)
         found = open_columns(shards, types, columns)
         parts = [*map(str, shards.shard_digests()), *found]

@@ -61,6 +61,7 @@ async def open_read_through(
         await asyncio.to_thread(growth.publish)
         for name in _there(store, ref, fixed):
             _check_teacher(name, store, teacher)
+        _check_can_grow(ref, store)
         rows = await asyncio.to_thread(_Rows, store, ref, fixed)
         kept = Kept(
             growth, open_rows=rows.now, publish_tokens=publish_tokens, counts=counts, say=say
@@ -116,6 +117,18 @@ class _Rows:
 
     def _open(self, name: str) -> Answers:
         return OpenedSignals.open([name], root=self._store.root).answers
+
+
+def _check_can_grow(ref: str, store: Store) -> None:
+    """Refuse a ref whose teacher is known: what a live server says cannot stand beside it."""
+    if store.refs.get(ref) is None:
+        return
+    for identity in open_shard_set(ref, root=store.root).identities:
+        if identity.teacher is not None:
+            raise ConsistencyError(
+                f"{ref}: expected rows of a live server, whose teacher is asserted, found rows of a"
+                f" known teacher: name another ref with -o; {ref} can be served beside it"
+            )
 
 
 def _check_teacher(name: str, store: Store, teacher: Teacher) -> None:

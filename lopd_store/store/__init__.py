@@ -27,9 +27,15 @@ from lopd_store.store.locks import exclusive
 from lopd_store.store.log import Log
 from lopd_store.store.refs import Refs
 
+DEFAULT_ROOT: Final = Path("~/.cache/lopd")
 _LAYOUT_FILE: Final = "oci-layout"
 _LONGEST_LAYOUT: Final = 4096
 _OURS: Final = frozenset({"blobs", ".lopd", "index.json", _LAYOUT_FILE})
+
+
+def default_root() -> Path:
+    """The store's folder where nobody names one: LOPD_STORE, else ~/.cache/lopd."""
+    return Path(os.environ.get("LOPD_STORE") or DEFAULT_ROOT).expanduser()
 
 
 class Store:

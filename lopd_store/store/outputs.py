@@ -12,8 +12,10 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     A file is written beside its place and then takes it: a device or a link there would be gone.
 
     Raises UsageError: something is there and not to be replaced, or is no regular file; there is no
-    folder for it; it is in a store.
+    folder for it; it is in a store; it is `-`.
     """
+    if path.name == "-":
+        raise UsageError("expected a file's name, found -: these files are not written to stdout")
     if not path.parent.is_dir():
         raise UsageError(f"expected a folder at {path.parent}, found none")
     if stores := [each for each in path.resolve().parents if (each / "oci-layout").exists()]:

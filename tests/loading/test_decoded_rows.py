@@ -146,7 +146,7 @@ def test_a_text_column_is_decoded_when_it_is_asked_for(small: Made) -> None:
     }
     with pytest.raises(UsageError, match="found 'answer'"):
         DecodedRows.open(shards_of(small.store), ["answer"])
-    with pytest.raises(UsageError, match="at least one column"):
+    with pytest.raises(UsageError, match="a list of columns, at least one"):
         DecodedRows.open(shards_of(small.store), [])
     assert "answer" not in ids
 

@@ -219,11 +219,13 @@ def test_another_teacher_than_the_one_that_was_asked_before_is_refused_even_with
         run(empty, live, student, ask())
 
 
-def test_a_ref_of_another_identity_is_refused_at_the_start(
-    signal: Store, live: LiveTeacher, teacher: Fingerprint
+def test_a_ref_whose_teacher_is_known_is_refused_at_the_start_even_with_none_there(
+    signal: Store, teacher: Fingerprint
 ) -> None:
-    with pytest.raises(ConsistencyError, match="name another ref for new rows"):
-        run(signal, live, teacher, ask(), ref="signal")
+    with running(LiveTeacher()) as away:
+        pass
+    with pytest.raises(ConsistencyError, match="found rows of a known teacher: name another ref"):
+        run(signal, away, teacher, ask(), ref="signal")
 
 
 def test_a_second_server_of_the_same_ref_is_refused(
