@@ -95,11 +95,11 @@ def read_through_of(
     if model is None or ref is None:
         absent = "--teacher" if model is None else "-o REF"
         raise UsageError(f"--upstream: expected {absent} with it, found none")
-    from lopd_store.serving.journal import folder_of
-    from lopd_store.serving.readthrough_open import open_read_through, served_with
-    from lopd_store.serving.upstream_http import UpstreamOptions
-    from lopd_store.serving.upstream_identity import Teacher
-    from lopd_store.serving.upstream_names import name_there
+    from lopd_store.serving.readthrough.journal import folder_of
+    from lopd_store.serving.readthrough.opening import open_read_through, served_with
+    from lopd_store.serving.readthrough.upstream_http import UpstreamOptions
+    from lopd_store.serving.readthrough.upstream_identity import Teacher
+    from lopd_store.serving.readthrough.upstream_names import name_there
 
     store = open_store(root, create=True)
     upstream = UpstreamOptions(

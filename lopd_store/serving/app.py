@@ -16,13 +16,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from lopd_store.errors import EngineError, LopdError, UsageError
-from lopd_store.serving import metrics, openai, sglang, trl
+from lopd_store.serving import metrics
 from lopd_store.serving.answers import Asked, Backend, Missing, Reply, Scored
 from lopd_store.serving.auth import NoStrangersNames, TokenRequired
 from lopd_store.serving.limits import Limits, Room
 from lopd_store.serving.metrics import Metrics
-from lopd_store.serving.protocol import Dialect, Question
-from lopd_store.serving.refusal import Refusal, RefusedError, missing, unable
+from lopd_store.serving.protocols import openai, sglang, trl
+from lopd_store.serving.protocols.protocol import Dialect, Question
+from lopd_store.serving.protocols.refusal import Refusal, RefusedError, missing, unable
 from lopd_store.serving.served import Served
 
 Endpoint = Callable[[Request], Awaitable[Response]]

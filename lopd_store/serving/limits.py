@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
-from lopd_store.serving.refusal import Refusal, RefusedError, malformed
+from lopd_store.serving.protocols.refusal import Refusal, RefusedError, malformed
 
 BODY_BYTES: Final = 16 << 20
 """Two million token ids. JSON in Python takes up to thirty times its bytes while it is read."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from lopd_store.serving.journal_format import Record
+from lopd_store.serving.readthrough.journal_format import Record
 
 Plain = tuple[int, list[int], list[float]]
 

@@ -22,9 +22,9 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from lopd_store.artifacts import load
 from lopd_store.digest import Digest
-from lopd_store.serving.growth import Growth
-from lopd_store.serving.journal import Journal, read_segment
-from lopd_store.serving.journal_format import Record
+from lopd_store.serving.readthrough.growth import Growth
+from lopd_store.serving.readthrough.journal import Journal, read_segment
+from lopd_store.serving.readthrough.journal_format import Record
 from lopd_store.store import Store
 from lopd_store.store.durable import no_sync
 from lopd_store.verify.target import Depth, verify_artifact

@@ -10,11 +10,11 @@ import numpy as np
 from lopd_store.identity.model import Fingerprint
 from lopd_store.serving.answers import Asked, Scored
 from lopd_store.serving.answers import Sequence as Ids
-from lopd_store.serving.readthrough import ReadThrough
-from lopd_store.serving.readthrough_kept import Counts
-from lopd_store.serving.readthrough_open import open_read_through
-from lopd_store.serving.upstream_http import UpstreamOptions
-from lopd_store.serving.upstream_identity import Teacher
+from lopd_store.serving.readthrough.cache import ReadThrough
+from lopd_store.serving.readthrough.kept import Counts
+from lopd_store.serving.readthrough.opening import open_read_through
+from lopd_store.serving.readthrough.upstream_http import UpstreamOptions
+from lopd_store.serving.readthrough.upstream_identity import Teacher
 from lopd_store.store import Store
 from tests.building.chain import arithmetic
 from tests.serving.live_teacher import LiveTeacher

@@ -11,9 +11,9 @@ from lopd_store.digest import Digest
 from lopd_store.documents.identity import Identity
 from lopd_store.errors import ConsistencyError, IntegrityError, RefMovedError
 from lopd_store.identity.model import Fingerprint
-from lopd_store.serving.growth import Growth
-from lopd_store.serving.journal_format import Record
-from lopd_store.serving.upstream_identity import Teacher
+from lopd_store.serving.readthrough.growth import Growth
+from lopd_store.serving.readthrough.journal_format import Record
+from lopd_store.serving.readthrough.upstream_identity import Teacher
 from lopd_store.store import Store
 from lopd_store.store.durable import no_sync
 from lopd_store.verify.target import Depth, verify_artifact

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lopd_store.serving import openai, sglang, trl
 from lopd_store.serving.limits import Limits
-from lopd_store.serving.protocol import Dialect
-from lopd_store.serving.refusal import RefusedError
+from lopd_store.serving.protocols import openai, sglang, trl
+from lopd_store.serving.protocols.protocol import Dialect
+from lopd_store.serving.protocols.refusal import RefusedError
 from lopd_store.serving.served import Served
 from tests.serving.running import Row, serving
 from tests.train.signals_made import Made

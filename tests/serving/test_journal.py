@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from lopd_store.digest import Digest
 from lopd_store.errors import FormatError, IntegrityError, StoreError
-from lopd_store.serving.journal import Journal, read_segment
-from lopd_store.serving.journal_format import (
+from lopd_store.serving.readthrough.journal import Journal, read_segment
+from lopd_store.serving.readthrough.journal_format import (
     HEADER_BYTES,
     Record,
     encode_header,
@@ -215,7 +215,7 @@ import resource, sys
 from pathlib import Path
 from lopd_store.digest import Digest
 from lopd_store.errors import StoreError
-from lopd_store.serving.journal import Journal
+from lopd_store.serving.readthrough.journal import Journal
 from tests.serving.journals import record_of
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 journal = Journal(Path(sys.argv[1]))
@@ -241,7 +241,7 @@ def test_a_record_the_disk_takes_only_half_of_is_taken_back(tmp_path: Path) -> N
 HOLDER = """
 import sys
 from pathlib import Path
-from lopd_store.serving.journal import Journal
+from lopd_store.serving.readthrough.journal import Journal
 with Journal(Path(sys.argv[1])).lock():
     print("held", flush=True)
     sys.stdin.read()

@@ -12,8 +12,8 @@ import pytest
 
 from lopd_store.artifacts import load
 from lopd_store.identity.model import Fingerprint
-from lopd_store.serving.growth import Growth
-from lopd_store.serving.upstream_identity import Teacher
+from lopd_store.serving.readthrough.growth import Growth
+from lopd_store.serving.readthrough.upstream_identity import Teacher
 from lopd_store.store import Store
 from lopd_store.verify.target import Depth, verify_artifact
 from tests.building.chain import arithmetic, rows_in

@@ -13,14 +13,14 @@ from lopd_store.artifacts import load
 from lopd_store.errors import ConsistencyError, StoreError, UsageError
 from lopd_store.identity.model import Fingerprint
 from lopd_store.serving.answers import Missing
-from lopd_store.serving.growth import Growth
-from lopd_store.serving.journal import Journal
-from lopd_store.serving.readthrough import ReadThrough
-from lopd_store.serving.readthrough_kept import Counts, Kept
-from lopd_store.serving.readthrough_open import open_read_through
-from lopd_store.serving.upstream import UpstreamClient
-from lopd_store.serving.upstream_http import UpstreamError
-from lopd_store.serving.upstream_identity import Teacher
+from lopd_store.serving.readthrough.cache import ReadThrough
+from lopd_store.serving.readthrough.growth import Growth
+from lopd_store.serving.readthrough.journal import Journal
+from lopd_store.serving.readthrough.kept import Counts, Kept
+from lopd_store.serving.readthrough.opening import open_read_through
+from lopd_store.serving.readthrough.upstream import UpstreamClient
+from lopd_store.serving.readthrough.upstream_http import UpstreamError
+from lopd_store.serving.readthrough.upstream_identity import Teacher
 from lopd_store.store import Store
 from lopd_store.store.durable import no_sync
 from lopd_store.verify.target import Depth, verify_artifact

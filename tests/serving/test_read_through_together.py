@@ -11,14 +11,14 @@ from lopd_store.artifacts import load
 from lopd_store.identity.model import Fingerprint
 from lopd_store.serving.answers import Answers, Missing, Scored
 from lopd_store.serving.answers import Sequence as Ids
-from lopd_store.serving.growth import Growth
-from lopd_store.serving.journal_format import Record
-from lopd_store.serving.readthrough import ReadThrough
-from lopd_store.serving.readthrough_kept import Counts, Kept
+from lopd_store.serving.readthrough.cache import ReadThrough
+from lopd_store.serving.readthrough.growth import Growth
+from lopd_store.serving.readthrough.journal_format import Record
+from lopd_store.serving.readthrough.kept import Counts, Kept
+from lopd_store.serving.readthrough.upstream_http import UpstreamError
+from lopd_store.serving.readthrough.upstream_identity import Teacher
+from lopd_store.serving.readthrough.upstream_wire import Wanted
 from lopd_store.serving.stored import OpenedSignals, StoredAnswers
-from lopd_store.serving.upstream_http import UpstreamError
-from lopd_store.serving.upstream_identity import Teacher
-from lopd_store.serving.upstream_wire import Wanted
 from lopd_store.store import Store
 from lopd_store.store.durable import no_sync
 from tests.building.chain import arithmetic, rows_in

@@ -13,13 +13,13 @@ import pytest
 
 from lopd_store.errors import UsageError
 from lopd_store.serving.answers import Asked
-from lopd_store.serving.upstream import UpstreamClient
-from lopd_store.serving.upstream_http import (
+from lopd_store.serving.readthrough.upstream import UpstreamClient
+from lopd_store.serving.readthrough.upstream_http import (
     UpstreamError,
     UpstreamOptions,
     UpstreamTimeoutError,
 )
-from lopd_store.serving.upstream_wire import (
+from lopd_store.serving.readthrough.upstream_wire import (
     Question,
     Wanted,
     ask_openai,

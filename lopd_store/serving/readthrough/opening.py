@@ -9,14 +9,14 @@ from typing import Final
 from lopd_store.errors import ConsistencyError, Problem
 from lopd_store.identity.compare import same_teacher, same_tokenizer
 from lopd_store.serving.answers import Answers
-from lopd_store.serving.growth import Growth
-from lopd_store.serving.readthrough import ReadThrough
-from lopd_store.serving.readthrough_kept import Counts, Kept
+from lopd_store.serving.readthrough.cache import ReadThrough
+from lopd_store.serving.readthrough.growth import Growth
+from lopd_store.serving.readthrough.kept import Counts, Kept
+from lopd_store.serving.readthrough.upstream import UpstreamClient
+from lopd_store.serving.readthrough.upstream_http import UpstreamError, UpstreamOptions
+from lopd_store.serving.readthrough.upstream_identity import Teacher
 from lopd_store.serving.served import Served, ServedArtifact
 from lopd_store.serving.stored import OpenedSignals
-from lopd_store.serving.upstream import UpstreamClient
-from lopd_store.serving.upstream_http import UpstreamError, UpstreamOptions
-from lopd_store.serving.upstream_identity import Teacher
 from lopd_store.shard_sets import open_shard_set
 from lopd_store.store import Store
 

@@ -16,8 +16,14 @@ from lopd_store.building.publish import Draft, store_artifact
 from lopd_store.digest import Digest
 from lopd_store.documents.identity import Identity
 from lopd_store.errors import ConsistencyError, Problem, RefMovedError
-from lopd_store.serving.growth_rows import first_of_each, rows_in, rows_of, samples_in, samples_of
-from lopd_store.serving.journal import Journal, folder_of, read_segment
+from lopd_store.serving.readthrough.growth_rows import (
+    first_of_each,
+    rows_in,
+    rows_of,
+    samples_in,
+    samples_of,
+)
+from lopd_store.serving.readthrough.journal import Journal, folder_of, read_segment
 from lopd_store.shards.writer import SHARD_TOKENS
 from lopd_store.store import Store, durable
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from lopd_store.serving.journal_format import Record
+from lopd_store.serving.readthrough.journal_format import Record
 
 
 class GroupCommit:

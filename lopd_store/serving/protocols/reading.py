@@ -6,7 +6,7 @@ from typing import Any, Final, Never
 import numpy as np
 
 from lopd_store.serving.answers import Ids
-from lopd_store.serving.refusal import malformed
+from lopd_store.serving.protocols.refusal import malformed
 
 MAX_SEQUENCES: Final = 4096  # vLLM takes 1024 prompts; a batch of rollouts is smaller
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lopd_store.serving.answers import Asked, Scored
-from lopd_store.serving.refusal import Refusal
+from lopd_store.serving.protocols.refusal import Refusal
 from lopd_store.serving.served import Served
 
 

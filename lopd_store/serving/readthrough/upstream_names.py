@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from lopd_store.errors import FormatError
-from lopd_store.serving.upstream import UpstreamClient
-from lopd_store.serving.upstream_http import UpstreamError, UpstreamOptions
+from lopd_store.serving.readthrough.upstream import UpstreamClient
+from lopd_store.serving.readthrough.upstream_http import UpstreamError, UpstreamOptions
 from lopd_store.store import durable, regular
 
 _FILE: Final = "model"

@@ -16,11 +16,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from lopd_store.serving import reading
 from lopd_store.serving.answers import Asked, Scored, Sequence
-from lopd_store.serving.protocol import ForLiveModels, Question
-from lopd_store.serving.reading import Fields
-from lopd_store.serving.refusal import Refusal, malformed
+from lopd_store.serving.protocols import reading
+from lopd_store.serving.protocols.protocol import ForLiveModels, Question
+from lopd_store.serving.protocols.reading import Fields
+from lopd_store.serving.protocols.refusal import Refusal, malformed
 from lopd_store.serving.served import Served
 
 PATH: Final = "/get_sequence_logprobs/"

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-from lopd_store.serving import reading
 from lopd_store.serving.answers import Asked, Ids, Scored, Sequence
-from lopd_store.serving.protocol import ForLiveModels, Question
-from lopd_store.serving.reading import Fields
-from lopd_store.serving.refusal import Refusal, RefusedError, malformed
+from lopd_store.serving.protocols import reading
+from lopd_store.serving.protocols.protocol import ForLiveModels, Question
+from lopd_store.serving.protocols.reading import Fields
+from lopd_store.serving.protocols.refusal import Refusal, RefusedError, malformed
 from lopd_store.serving.served import Served
 
 PATH: Final = "/v1/completions"

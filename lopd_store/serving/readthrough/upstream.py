@@ -10,8 +10,8 @@ from typing import Any, Final, Self, TypeGuard
 
 from lopd_store.errors import EngineError, UsageError
 from lopd_store.serving.answers import Asked, Floats, Reply
-from lopd_store.serving.upstream_http import Transport, UpstreamError, UpstreamOptions
-from lopd_store.serving.upstream_wire import Question, Wanted, read_answer
+from lopd_store.serving.readthrough.upstream_http import Transport, UpstreamError, UpstreamOptions
+from lopd_store.serving.readthrough.upstream_wire import Question, Wanted, read_answer
 
 _OK: Final = 200
 _STATUSES: Final = frozenset(HTTPStatus)

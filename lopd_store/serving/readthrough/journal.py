@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from lopd_store.digest import Digest, tagged
-from lopd_store.serving.journal_format import (
+from lopd_store.serving.readthrough.journal_format import (
     HEADER_BYTES,
     Record,
     encode_header,

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from lopd_store.errors import UsageError
-from lopd_store.serving import answers, upstream_wire
+from lopd_store.serving import answers
 from lopd_store.serving.answers import Asked, Missing, Reply, Scored
-from lopd_store.serving.journal_format import Record
-from lopd_store.serving.readthrough_flights import Flights
-from lopd_store.serving.readthrough_kept import Counts, Kept
-from lopd_store.serving.upstream import UpstreamClient
-from lopd_store.serving.upstream_http import UpstreamError
-from lopd_store.serving.upstream_identity import Teacher
-from lopd_store.serving.upstream_wire import Question, Wanted
+from lopd_store.serving.readthrough import upstream_wire
+from lopd_store.serving.readthrough.flights import Flights
+from lopd_store.serving.readthrough.journal_format import Record
+from lopd_store.serving.readthrough.kept import Counts, Kept
+from lopd_store.serving.readthrough.upstream import UpstreamClient
+from lopd_store.serving.readthrough.upstream_http import UpstreamError
+from lopd_store.serving.readthrough.upstream_identity import Teacher
+from lopd_store.serving.readthrough.upstream_wire import Question, Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ class ReadThrough:
     def __init__(
         self, *, client: UpstreamClient, teacher: Teacher, kept: Kept, counts: Counts
     ) -> None:
-        """Use `readthrough_open.open_read_through`."""
+        """Use `opening.open_read_through`."""
         self.counts = counts
         self._client = client
         self._teacher = teacher

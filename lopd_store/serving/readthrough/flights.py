@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lopd_store.errors import EngineError
 from lopd_store.serving.answers import Ids, Scored
-from lopd_store.serving.upstream_wire import Wanted
+from lopd_store.serving.readthrough.upstream_wire import Wanted
 
 Ask = Callable[[Sequence[Wanted]], Awaitable[Sequence[Scored]]]
 """Brings log-probs of sequences, in order, none of them twice. Raises EngineError."""

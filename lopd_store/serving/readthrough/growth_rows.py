@@ -13,8 +13,8 @@ from lopd_store.artifacts import Artifact
 from lopd_store.building.complete import with_column, with_names
 from lopd_store.rows import flat
 from lopd_store.rows.sample_id import HEX
-from lopd_store.serving.journal import read_segment
-from lopd_store.serving.journal_format import Record
+from lopd_store.serving.readthrough.journal import read_segment
+from lopd_store.serving.readthrough.journal_format import Record
 
 _BATCH_TOKENS: Final = 300_000
 

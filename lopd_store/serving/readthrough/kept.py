@@ -15,11 +15,11 @@ from lopd_store.documents.identity import Identity
 from lopd_store.errors import LopdError, StoreError
 from lopd_store.serving import answers
 from lopd_store.serving.answers import Answers, Missing, Scored
-from lopd_store.serving.growth import Growth
-from lopd_store.serving.journal_commit import GroupCommit
-from lopd_store.serving.journal_format import Record
-from lopd_store.serving.readthrough_flights import key_of
-from lopd_store.serving.upstream_wire import Wanted
+from lopd_store.serving.readthrough.flights import key_of
+from lopd_store.serving.readthrough.growth import Growth
+from lopd_store.serving.readthrough.journal_commit import GroupCommit
+from lopd_store.serving.readthrough.journal_format import Record
+from lopd_store.serving.readthrough.upstream_wire import Wanted
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Kept:
         counts: Counts,
         say: Callable[[str], None],
     ) -> None:
-        """Use `readthrough_open.open_read_through`; `open_rows` reads what the store has now."""
+        """Use `opening.open_read_through`; `open_rows` reads what the store has now."""
         self._growth = growth
         self._open_rows = open_rows
         self._rows = open_rows()

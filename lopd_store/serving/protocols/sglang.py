@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from lopd_store.serving import reading
 from lopd_store.serving.answers import Asked, Ids, Scored, Sequence
-from lopd_store.serving.protocol import ForLiveModels, Question
-from lopd_store.serving.reading import Fields
-from lopd_store.serving.refusal import Refusal, malformed
+from lopd_store.serving.protocols import reading
+from lopd_store.serving.protocols.protocol import ForLiveModels, Question
+from lopd_store.serving.protocols.reading import Fields
+from lopd_store.serving.protocols.refusal import Refusal, malformed
 from lopd_store.serving.served import Served
 
 PATH: Final = "/generate"

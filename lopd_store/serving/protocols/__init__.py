@@ -1,0 +1,1 @@
+"""What clients of live teachers send and expect: requests read, replies made; no framework."""
