@@ -144,7 +144,9 @@ def test_the_locked_connection_refuses_most_of_it_too(
         connect({"a": signal}).execute(text.format(**places))
 
 
-def test_methods_of_a_relation_write_no_file(signal: ShardSet, places: dict[str, Any]) -> None:
+def test_methods_of_a_relation_write_no_file_unless_told_to_skip_the_temporary_one(
+    signal: ShardSet, places: dict[str, Any]
+) -> None:
     relation = query({"a": signal}, "select 1 as x")
     for path in (places["shard"], places["free"]):
         for write in (relation.write_parquet, relation.write_csv):

@@ -24,6 +24,13 @@ from tests.sql.rows_made import random_batch
 from tests.train.signals_made import Made, make_signals
 
 
+@pytest.fixture(autouse=True)
+def nobody_else_s_sessions(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("sessions")))
+
+
 def sessions_folders() -> set[Path]:
     return set(Path(tempfile.gettempdir()).glob("lopd-sql-*"))
 
