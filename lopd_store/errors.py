@@ -3,6 +3,7 @@
     LopdError                     something we did not expect          exit 1
     ├── StoreError                the store cannot do this now         exit 1
     │   └── RefMovedError         a ref is not where it was expected
+    ├── HubError                  the Hub refuses this or is away      exit 1
     ├── UsageError                the request makes no sense           exit 2
     ├── IntegrityError            bytes are not what their name says   exit 3
     │   └── DigestMismatchError
@@ -82,6 +83,10 @@ class StoreError(LopdError):
 
 class RefMovedError(StoreError):
     """A ref does not point where compare-and-swap expected it to."""
+
+
+class HubError(LopdError):
+    """The Hub does not do this now: no token, no permission, no room, or no answer."""
 
 
 class UsageError(LopdError):

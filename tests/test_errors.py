@@ -12,6 +12,7 @@ TREE = {
     "LopdError": ("Exception", 1),
     "StoreError": ("LopdError", 1),
     "RefMovedError": ("StoreError", 1),
+    "HubError": ("LopdError", 1),
     "UsageError": ("LopdError", 2),
     "IntegrityError": ("LopdError", 3),
     "DigestMismatchError": ("IntegrityError", 3),

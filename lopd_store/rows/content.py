@@ -1,7 +1,7 @@
 """The content digest: SHA-256 over logical values, whatever their shards and compression."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import numpy as np
@@ -47,8 +47,18 @@ class ContentDigest:
 
     def digest(self) -> Digest:
         """The digest of the rows told so far; more may follow."""
-        parts = [column.digest() for column in self._columns.values()]
-        return tagged(_CONTENT_TAG, self._rows.to_bytes(8, "little"), *parts)
+        return joined(self._rows, self.columns())
+
+    def columns(self) -> dict[str, Digest]:
+        """The digest of each column so far, in the order of names; `joined` makes one of them."""
+        return {name: column.digest() for name, column in self._columns.items()}
+
+
+def joined(rows: int, column_digests: Mapping[str, Digest]) -> Digest:
+    """The content digest of so many rows, from the digests of all their columns by name."""
+    names = sorted(column_digests, key=lambda name: name.encode())
+    parts = (bytes.fromhex(column_digests[name].hex) for name in names)
+    return tagged(_CONTENT_TAG, rows.to_bytes(8, "little"), *parts)
 
 
 class _Column:
@@ -77,11 +87,9 @@ class _Column:
         else:
             values.update(_little(_values(array)).view(np.uint8).data)
 
-    def digest(self) -> bytes:
+    def digest(self) -> Digest:
         streams = [stream.digest() for stream in self._streams]
-        return bytes.fromhex(
-            tagged(_COLUMN_TAG, self._name.encode(), self._type.encode(), *streams).hex
-        )
+        return tagged(_COLUMN_TAG, self._name.encode(), self._type.encode(), *streams)
 
 
 def string_lengths(array: flat.Array) -> npt.NDArray[np.int64]:

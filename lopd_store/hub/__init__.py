@@ -1,0 +1,18 @@
+"""The Hugging Face Hub through its own client: the one place that speaks to it.
+
+Nothing here knows the format. Everything that comes from the Hub is its word only, until bytes are
+compared with a digest that somebody trusts. The client is imported when it is needed.
+"""
+
+from lopd_store.hub.cache import cached_digest, download
+from lopd_store.hub.names import HubName, is_artifact_name, is_commit, is_name, split_name
+
+__all__ = [
+    "HubName",
+    "cached_digest",
+    "download",
+    "is_artifact_name",
+    "is_commit",
+    "is_name",
+    "split_name",
+]

@@ -1,0 +1,121 @@
+"""The errors of the Hub's client as ours, each with what to do."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Final, Literal
+
+from lopd_store.errors import (
+    FormatError,
+    HubError,
+    LopdError,
+    NotFoundError,
+    RefMovedError,
+    UsageError,
+)
+
+What = Literal["model", "dataset"]
+
+_LOG_IN: Final = "log in with `hf auth login`, or set HF_TOKEN"
+_FULL: Final = (HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, 507)
+_QUOTA: Final = re.compile(r"quota|storage limit|storage.{0,20}exceed|billing", re.IGNORECASE)
+_TOKEN: Final = re.compile(r"hf_[A-Za-z0-9]{6,}")
+
+
+@contextmanager
+def reading(name: str, repo: str, what: What) -> Iterator[None]:
+    """Explain what goes wrong inside, where something is asked for."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.HFValidationError as error:
+        raise UsageError(f"{name}: expected a name the Hub allows: {error}") from error
+    except errors.GatedRepoError as error:
+        raise NotFoundError(
+            f"{name}: the Hub wants you to accept its terms: open its page, then log in with"
+            " `hf auth login`"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise NotFoundError(f"{name}: the Hub has {repo} but no such revision") from error
+    except errors.RepositoryNotFoundError as error:
+        raise NotFoundError(
+            f"{name}: expected something here of that name or a {what} on the Hub, found neither;"
+            " a private one needs `hf auth login`"
+        ) from error
+    except errors.LocalEntryNotFoundError as error:
+        raise NotFoundError(_unreachable(name)) from error
+    except errors.OfflineModeIsEnabled as error:
+        raise NotFoundError(_unreachable(name)) from error
+    except errors.EntryNotFoundError as error:
+        raise NotFoundError(f"{name}: the Hub has {repo} but not this file of it") from error
+    except (errors.HTTPError, OSError) as error:
+        raise NotFoundError(f"{name}: the Hub did not answer: {_said(error)}") from error
+    except (KeyError, TypeError, ValueError) as error:  # the client takes answers as they come
+        raise FormatError(
+            f"{name}: expected an answer in the Hub's protocol, found another: {_said(error)}"
+        ) from error
+
+
+@contextmanager
+def writing(repo: str) -> Iterator[None]:
+    """Explain what goes wrong inside, where something is sent.
+
+    A commit on another parent than the head becomes RefMovedError: fetch it, merge, try again.
+    """
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.HFValidationError as error:
+        raise UsageError(f"{repo}: expected a name the Hub allows: {error}") from error
+    except errors.OfflineModeIsEnabled as error:
+        raise HubError(f"{repo}: HF_HUB_OFFLINE is set: unset it to publish") from error
+    except errors.LocalTokenNotFoundError as error:
+        raise HubError(
+            f"{repo}: expected a token to publish with, found none: {_LOG_IN}"
+        ) from error
+    except errors.HfHubHTTPError as error:
+        raise _refusal(repo, error) from error
+    except (errors.HTTPError, OSError) as error:
+        raise HubError(
+            f"{repo}: the Hub cannot be reached: {_said(error)}: check the network, then run it"
+            " again: what was sent is not sent twice"
+        ) from error
+
+
+def _refusal(repo: str, error: Exception) -> LopdError:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    said = _said(error)
+    if status in {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT}:
+        return RefMovedError(f"{repo}: somebody published there meanwhile: {said}")
+    if status in _FULL or _QUOTA.search(said):
+        return HubError(
+            f"{repo}: the Hub has no room for this: {said}; free some space, ask for more, publish"
+            " to another organisation, or send less (--max-error 2^-12, --no-text)"
+        )
+    if status == HTTPStatus.UNAUTHORIZED:
+        return HubError(f"{repo}: the Hub does not know who you are: {_LOG_IN} ({said})")
+    if status in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
+        return HubError(
+            f"{repo}: your token may not write there: take one with write permission to"
+            f" {repo.partition('/')[0]}, or name another organisation ({said})"
+        )
+    return HubError(
+        f"{repo}: the Hub refused or did not answer: {said}; run it again: what was sent is not"
+        " sent twice"
+    )
+
+
+def _said(error: BaseException) -> str:
+    """What the client says, in one line, without anything that looks like a token."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return _TOKEN.sub("hf_…", "; ".join(line for line in lines if line)) or type(error).__name__
+
+
+def _unreachable(name: str) -> str:
+    return (
+        f"{name}: not in the local cache, and the Hub cannot be reached: unset HF_HUB_OFFLINE,"
+        " check the network, or name something that is here"
+    )

@@ -1,0 +1,154 @@
+"""A repository on the Hub at one commit: which files it has, and small ones read whole."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+from lopd_store.digest import Digest
+from lopd_store.errors import FormatError, IntegrityError, NotFoundError, Problem
+from lopd_store.hub.explaining import What, reading
+
+MAX_FILES: Final = 100_000  # what the Hub allows in a repository
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFile:
+    """What the Hub says of a file.
+
+    Attributes:
+        path: in the repository.
+        size: bytes.
+        sha256: of a large file (LFS); None for a small one.
+        git_oid: git's name of a small file, or of a large one's pointer.
+    """
+
+    path: str
+    size: int
+    sha256: Digest | None
+    git_oid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A repository at a commit.
+
+    Attributes:
+        repo: `org/name`.
+        what: `dataset` or `model`.
+        revision: as it was asked for; None for the main branch.
+        commit: what that is now: 40 hex characters.
+        files: by path.
+    """
+
+    repo: str
+    what: What
+    revision: str | None
+    commit: str
+    files: Mapping[str, RemoteFile] = field(repr=False)
+
+    @classmethod
+    def open(cls, repo: str, *, revision: str | None = None, what: What = "dataset") -> "Snapshot":
+        """Ask the Hub for a commit and its files.
+
+        Raises:
+            NotFoundError: no such repository or revision, one that is not for you, or no answer.
+            UsageError: not a name that the Hub allows.
+            FormatError: an answer that is none.
+        """
+        name = f"{repo}@{revision}" if revision else repo
+        with reading(name, repo, what):
+            commit = _api().repo_info(repo, repo_type=what, revision=revision).sha
+            if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+                raise FormatError(f"{name}: expected a commit of 40 hex characters, found {commit}")
+            tree = _api().list_repo_tree(repo, repo_type=what, revision=commit, recursive=True)
+            files = {file.path: file for file in islice(_files(tree), MAX_FILES + 1)}
+        if len(files) > MAX_FILES:
+            raise FormatError(f"{name}: expected at most {MAX_FILES} files, found more")
+        return cls(repo=repo, what=what, revision=revision, commit=commit, files=files)
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.revision or 'main'} ({self.commit[:12]})"
+
+    def file(self, path: str) -> RemoteFile:
+        """A file by its path. Raises NotFoundError."""
+        if path not in self.files:
+            raise NotFoundError(f"{self}: expected a file {path}, found none")
+        return self.files[path]
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        """A small file, whole; it is what the Hub lists, which is the Hub's word only.
+
+        Raises:
+            NotFoundError: no such file, or no answer.
+            FormatError: larger than `limit` bytes.
+            IntegrityError: other bytes than the Hub lists.
+        """
+        from lopd_store.hub.fetching import fetch_range
+
+        file = self.file(path)
+        if file.size > limit:
+            raise FormatError(f"{self} {path}: expected at most {limit} bytes, found {file.size}")
+        data = fetch_range(self, path, start=0, length=file.size) if file.size else b""
+        found = str(Digest.of(data)) if file.sha256 else git_oid(data)
+        expected = str(file.sha256) if file.sha256 else file.git_oid
+        if found != expected:
+            problem = Problem("digest-mismatch", f"{self} {path}", expected, found)
+            raise IntegrityError(str(problem), problems=[problem])
+        return data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteRefs:
+    """The names of commits: branch or tag → commit."""
+
+    branches: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
+def refs(repo: str, *, what: What = "dataset") -> RemoteRefs:
+    """The branches and tags of a repository. Raises as `Snapshot.open` does."""
+    with reading(repo, repo, what):
+        found = _api().list_repo_refs(repo, repo_type=what)
+        return RemoteRefs(
+            branches={ref.name: ref.target_commit for ref in found.branches},
+            tags={ref.name: ref.target_commit for ref in found.tags},
+        )
+
+
+def history(repo: str, commit: str, *, what: What = "dataset") -> list[str]:
+    """A commit and those it came from, newest first. Raises as `Snapshot.open` does."""
+    with reading(f"{repo}@{commit}", repo, what):
+        commits = _api().list_repo_commits(repo, repo_type=what, revision=commit)
+        return [found.commit_id for found in commits]
+
+
+def git_oid(data: bytes) -> str:
+    """The name that git gives to a file's bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def _api() -> Any:
+    from huggingface_hub import HfApi
+
+    return HfApi(library_name="lopd")
+
+
+def _files(tree: Any) -> Iterator[RemoteFile]:
+    """The files of a listing, once what it says has the right shape."""
+    from huggingface_hub import RepoFile
+
+    for entry in tree:
+        if isinstance(entry, RepoFile):
+            size = entry.lfs.size if entry.lfs else entry.size
+            if not isinstance(size, int) or size < 0:
+                raise FormatError(f"{entry.path!r}: expected a size in bytes, found {size!r}")
+            yield RemoteFile(
+                path=str(entry.path),
+                size=size,
+                sha256=Digest.from_hex(str(entry.lfs.sha256)) if entry.lfs else None,
+                git_oid=str(entry.blob_id),
+            )
