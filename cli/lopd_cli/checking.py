@@ -17,6 +17,7 @@ from lopd_cli.output import as_json, echo, print_json
 from lopd_store.artifacts import load
 from lopd_store.errors import IntegrityError, UsageError
 from lopd_store.identity.model import fingerprint as fingerprint_of
+from lopd_store.keys import read_public
 from lopd_store.stamping import write_stamp
 from lopd_store.store import Store
 from lopd_store.verify.report import Report
@@ -38,6 +39,12 @@ DEPTHS = {1: "integrity", 2: "identity", 3: "behaviour", 4: "consistency"}
     show_default=True,
     help="What runs the teacher.",
 )
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="PUB",
+    help="Ask for a signature by the owner of this public key (see sign).",
+)
 @engine_options
 @store_option
 @as_json
@@ -56,7 +63,8 @@ def verify(
 
     Depth 1 checks every byte and value; --teacher adds depth 2, who scored it; --rescore adds
     depth 3, whether that teacher gives these numbers; --student adds depth 4, whether that
-    teacher wrote the student's SFT data and the student sampled these rollouts.
+    teacher wrote the student's SFT data and the student sampled these rollouts. --key asks, at
+    any depth, who stands behind the artifact: a chain made up with care passes all the others.
     """
     if base is not None and student is None:
         raise UsageError("--base: expected a student that it is under (--student), found none")
@@ -65,6 +73,7 @@ def verify(
         student=fingerprint_of(student, base=base, cache=_cache(root)) if student else None,
         rescore=rescore,
         engine=engine_of(given, engine=engine),
+        key=read_public(given["key"]) if given["key"] else None,
     )
     with suggesting(Store(root.expanduser()), target):
         report = verify_target(target, root=root.expanduser(), depth=depth)

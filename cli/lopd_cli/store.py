@@ -13,6 +13,7 @@ from lopd_cli.looking import diff, log, ls, show
 from lopd_cli.making import build, generate
 from lopd_cli.querying import sql
 from lopd_cli.serving import serve
+from lopd_cli.signing import keygen, sign
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,7 +27,7 @@ def main() -> None:
 
 
 for command in (
-    generate, build, verify, fingerprint, stamp, ls, show, log, diff, sql, import_, export, serve,
-    tag, rm, gc, fsck,
+    generate, build, verify, fingerprint, stamp, keygen, sign, ls, show, log, diff, sql, import_,
+    export, serve, tag, rm, gc, fsck,
 ):  # fmt: skip
     main.add_command(command)

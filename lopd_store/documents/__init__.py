@@ -5,7 +5,9 @@
     ├── ArtifactDocument   what came out
     ├── Manifest           the parts, by digest
     ├── Stamp              who taught a checkpoint
-    └── Noise              how far a re-score moves
+    ├── Noise              how far a re-score moves
+    ├── Signature          who stands behind an artifact
+    └── Statement          what is signed
     Part         an object inside a document: ModelIdentity, Scoring, Descriptor, …
 
 Reading is canonical JSON, then the schema, then the rules between fields; an error lists every
@@ -33,6 +35,7 @@ from lopd_store.documents.model import BaseModel
 from lopd_store.documents.noise import Noise
 from lopd_store.documents.opd_run import OpdRun, SignalUsed
 from lopd_store.documents.part import Part
+from lopd_store.documents.signature import Signature, Statement
 from lopd_store.documents.skipped import SkippedRow, encode_skipped, parse_skipped
 from lopd_store.documents.stamp import Stamp
 
@@ -58,9 +61,11 @@ __all__ = [
     "Scoring",
     "SignalColumn",
     "SignalUsed",
+    "Signature",
     "SkippedRow",
     "SpecialIds",
     "Stamp",
+    "Statement",
     "TokenizerIdentity",
     "encode_skipped",
     "parse_skipped",

@@ -18,11 +18,17 @@ TOKENIZER: Final = "application/vnd.lopd.tokenizer.v1+zstd"
 SHARD: Final = "application/vnd.lopd.shard.v1+parquet"
 SKIPPED: Final = "application/vnd.lopd.skipped.v1+jsonl"
 NOISE: Final = "application/vnd.lopd.noise.v1+json"
+SIGNATURE: Final = "application/vnd.lopd.signature.v1+json"
 
 LAYER_ORDER: Final = (IDENTITY, TOKENIZER, SHARD, SKIPPED)
 
 KINDS: Final = ("sft", "rollouts", "signal")
 NOISE_TYPE: Final = "application/vnd.lopd.noise.v1"
+SIGNATURE_TYPE: Final = "application/vnd.lopd.signature.v1"
+
+IN_TOTO: Final = "application/vnd.in-toto+json"
+STATEMENT: Final = "https://in-toto.io/Statement/v1"
+SIGNED: Final = "urn:lopd:signature:v1"  # the predicate: the signer stands behind the subject
 
 ROWS: Final = "dev.lopd.rows"
 TOKENS: Final = "dev.lopd.tokens"

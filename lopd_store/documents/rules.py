@@ -11,6 +11,8 @@ from lopd_store.digest import Digest
 from lopd_store.documents import claims, media
 from lopd_store.errors import Problem
 
+_EVIDENCE: Final = {media.NOISE_TYPE: media.NOISE, media.SIGNATURE_TYPE: media.SIGNATURE}
+
 
 def problems(document: Any, name: str) -> list[Problem]:
     """Every broken rule of the document kind `name`; kinds without rules have none."""
@@ -55,8 +57,8 @@ def manifest(document: Mapping[str, Any]) -> list[Problem]:
     kind = media.kind_of(document["artifactType"])
     if kind in media.KINDS:
         found += _artifact_config(document) + _layer_order(document, kind) + _shards(document)
-    elif document["artifactType"] == media.NOISE_TYPE:
-        found += _noise_manifest(document)
+    elif document["artifactType"] in _EVIDENCE:
+        found += _evidence_manifest(document, _EVIDENCE[document["artifactType"]])
     return found
 
 
@@ -83,6 +85,12 @@ def noise(document: Mapping[str, Any]) -> list[Problem]:
         expected = f"at most the {document['tokens']} tokens"
         found.append(Problem("count-mismatch", "/differing", expected, str(document["differing"])))
     return found
+
+
+def signature(document: Mapping[str, Any]) -> list[Problem]:
+    """Each key once."""
+    keys = [one["keyid"] for one in document["signatures"]]
+    return _repeated(keys, "/signatures", "repeated-key")
 
 
 def agreement(manifest: Mapping[str, Any], artifact: Mapping[str, Any]) -> list[Problem]:
@@ -175,7 +183,8 @@ def _shards(document: Mapping[str, Any]) -> list[Problem]:
     return found
 
 
-def _noise_manifest(document: Mapping[str, Any]) -> list[Problem]:
+def _evidence_manifest(document: Mapping[str, Any], layer: str) -> list[Problem]:
+    """The empty config, one layer of its type, and a subject."""
     found = []
     config = document["config"]
     empty = (media.OCI_EMPTY, str(media.EMPTY_DIGEST), len(media.EMPTY_DATA))
@@ -183,8 +192,8 @@ def _noise_manifest(document: Mapping[str, Any]) -> list[Problem]:
         expected = f"the empty document, {media.OCI_EMPTY} {media.EMPTY_DIGEST}"
         shown = f"{config['mediaType']} {config['digest']}"
         found.append(Problem("wrong-config", "/config", expected, shown))
-    if (count := len(_of_type(document, media.NOISE))) != 1:
-        found.append(Problem("missing-layer", "/layers", f"one {media.NOISE}", str(count)))
+    if (count := len(_of_type(document, layer))) != 1:
+        found.append(Problem("missing-layer", "/layers", f"one {layer}", str(count)))
     subject = document.get("subject", {}).get("mediaType", "none")
     if subject != media.OCI_MANIFEST:
         expected = f"the artifact's {media.OCI_MANIFEST}"
@@ -255,4 +264,5 @@ _RULES: Final[Mapping[str, Callable[[Any], list[Problem]]]] = {
     "manifest": manifest,
     "stamp": stamp,
     "noise": noise,
+    "signature": signature,
 }

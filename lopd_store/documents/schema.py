@@ -32,6 +32,7 @@ _KINDS: Final = {
     "minimum": "out-of-range",
     "maximum": "out-of-range",
     "minItems": "too-few",
+    "maxItems": "too-many",
     "minProperties": "too-few",
     "contains": "missing-entry",
     "maxLength": "too-long",

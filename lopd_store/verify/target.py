@@ -15,8 +15,10 @@ from lopd_store.documents.manifest import Manifest
 from lopd_store.documents.noise import Noise
 from lopd_store.errors import IntegrityError, LopdError, NotFoundError, Problem, UsageError
 from lopd_store.identity.model import Fingerprint
+from lopd_store.keys import PublicKey
 from lopd_store.shard_sets import ShardSet, open_shard_set, shards_in
 from lopd_store.shards.reader import Shard
+from lopd_store.signing import envelopes
 from lopd_store.stamping import read_stamp
 from lopd_store.store import Store
 from lopd_store.verify.behaviour import Tolerance, at, places, rescore, tolerance
@@ -24,6 +26,7 @@ from lopd_store.verify.consistency import check_chain
 from lopd_store.verify.identity import check_teacher
 from lopd_store.verify.integrity import check_artifact, check_file
 from lopd_store.verify.report import Report
+from lopd_store.verify.signed import check_signed, refuse_unnamed
 from lopd_store.verify.unproved import notes
 
 
@@ -36,12 +39,14 @@ class Depth:
         rescore: rows to score again with it, for depth 3; 0 for none.
         student: the student at hand, for depth 4; the stamp beside its weights is read.
         engine: how to score rows again.
+        key: whose signature is wanted, at any depth; None asks for none.
     """
 
     teacher: Fingerprint | None = None
     student: Fingerprint | None = None
     rescore: int = 0
     engine: EngineOptions = field(default_factory=EngineOptions)
+    key: PublicKey | None = None
 
     def __post_init__(self) -> None:
         if self.rescore and self.teacher is None:
@@ -80,7 +85,7 @@ def _verify_whole(root: Path, depth: Depth) -> Report:
                 f"{root} is a whole store: to compare with a {word}, name one artifact of it,"
                 f" as in: verify REF --store {root} --{word} MODEL"
             )
-    return verify_store(Store.open(root))
+    return verify_store(Store.open(root), key=depth.key)
 
 
 def _exists(path: Path) -> bool:
@@ -102,6 +107,7 @@ def verify_artifact(store: Store, name: str, depth: Depth) -> Report:
     """Verify the artifact a ref or id names. Raises NotFoundError when nothing has the name."""
     artifact = store.refs.resolve(name)
     report = Report(target=f"{name} ({artifact.short})")
+    _check_signed(store, artifact, depth.key, report)
     documents = check_artifact(store, artifact, report)
     if documents is None:
         return report
@@ -120,7 +126,7 @@ def verify_artifact(store: Store, name: str, depth: Depth) -> Report:
 
 def verify_file(path: Path, depth: Depth) -> Report:
     """Verify one shard by what it says of itself."""
-    report = Report(target=str(path))
+    report = _of_unnamed(str(path), depth)
     identity = check_file(path, report)
     if identity is not None:
         _look_deeper([(path, identity)], depth, report)
@@ -129,7 +135,7 @@ def verify_file(path: Path, depth: Depth) -> Report:
 
 def verify_shards(shards: ShardSet, depth: Depth) -> Report:
     """Verify shards that no manifest names, each by what it says of itself, and all together."""
-    report = Report(target=shards.name)
+    report = _of_unnamed(shards.name, depth)
     sources = []
     try:
         for number, shard in enumerate(shards.open_shards()):
@@ -143,6 +149,14 @@ def verify_shards(shards: ShardSet, depth: Depth) -> Report:
         report.notes.append("the shards after the damaged one were not looked at")
     if sources:
         _look_deeper(sources, depth, report)
+    return report
+
+
+def _of_unnamed(name: str, depth: Depth) -> Report:
+    """The report of shards that no manifest names: nobody can have signed them."""
+    report = Report(target=name)
+    if depth.key is not None:
+        refuse_unnamed(name, depth.key, report)
     return report
 
 
@@ -182,15 +196,21 @@ def _of_stamp(problem: Problem) -> Problem:
     return replace(problem, where=f"{media.STAMP_FILE} {problem.where}")
 
 
-def verify_store(store: Store) -> Report:
-    """Verify every blob of a store and every artifact that a ref names."""
+def verify_store(store: Store, *, key: PublicKey | None = None) -> Report:
+    """Verify every blob of a store and every artifact that a ref names, and who signed it."""
     report = Report(target=str(store.root))
     report.add(IntegrityError, store.fsck())
     for name, descriptor in store.refs.list().items():
         part = Report(target=name)
         check_artifact(store, descriptor.digest, part)
+        _check_signed(store, descriptor.digest, key, part)
         report.include(part)
     return report
+
+
+def _check_signed(store: Store, artifact: Digest, key: PublicKey | None, report: Report) -> None:
+    if key is not None:
+        check_signed(artifact, lambda: envelopes(store, artifact), key, report)
 
 
 def _noise(store: Store, artifact: Digest, report: Report) -> Noise | None:
