@@ -20,6 +20,7 @@ NAMES = {
     "index",
     "manifest",
     "noise",
+    "signature",
     "skipped",
     "stamp",
 }

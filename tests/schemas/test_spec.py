@@ -3,13 +3,14 @@
 import hashlib
 import json
 import re
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lopd_store import canonical
-from lopd_store.documents import ArtifactDocument, Identity, Manifest, Stamp, media
+from lopd_store.documents import ArtifactDocument, Identity, Manifest, Stamp, Statement, media
 from lopd_store.documents.document import problems
 from lopd_store.identity.probes import PROBES
 
@@ -67,13 +68,19 @@ def test_the_examples_are_the_documents_of_one_artifact() -> None:
 
 
 def test_evidence_in_the_examples_is_about_that_artifact() -> None:
-    noise, evidence = (
-        json.loads(text) for _, text in BLOCK.findall((FOLDER / "evidence.md").read_text("utf-8"))
+    texts = BLOCK.findall((FOLDER / "evidence.md").read_text("utf-8"))
+    noise, noise_manifest, statement, signature, signature_manifest = (
+        json.loads(text) for _, text in texts
     )
-    found = Manifest.from_json(evidence)
-    assert found.layers[0].digest.hex == hashlib.sha256(canonical.encode(noise)).hexdigest()
-    assert found.subject is not None
-    assert found.subject.digest == Manifest.from_json(example("manifest.md")).digest
+    artifact = Manifest.from_json(example("manifest.md"))
+    for document, manifest in ((noise, noise_manifest), (signature, signature_manifest)):
+        found = Manifest.from_json(manifest)
+        assert found.layers[0].digest.hex == hashlib.sha256(canonical.encode(document)).hexdigest()
+        assert found.layers[0].size == len(canonical.encode(document))
+        assert found.subject is not None
+        assert found.subject.digest == artifact.digest
+    assert b64decode(signature["payload"]) == canonical.encode(statement)
+    assert Statement.from_json(statement) == Statement.of(artifact)
 
 
 def anchors(chapter: Path) -> set[str]:
@@ -117,6 +124,7 @@ def test_the_media_types_are_those_of_the_manifest_chapter() -> None:
         media.SHARD,
         media.SKIPPED,
         media.NOISE,
+        media.SIGNATURE,
         media.OCI_EMPTY,
     }
     assert written == types
