@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -132,14 +133,14 @@ def manifest_of(kind: str, identity: Json) -> Json:
     }
 
 
-def noise_manifest_of(noise: Json, subject: Json) -> Json:
-    """The manifest that attaches noise to an artifact."""
+def evidence_of(kind: str, document: Json, subject: Json) -> Json:
+    """The manifest that attaches evidence to an artifact."""
     return {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "artifactType": "application/vnd.lopd.noise.v1",
+        "artifactType": f"application/vnd.lopd.{kind}.v1",
         "config": named("application/vnd.oci.empty.v1+json", {}),
-        "layers": [named("application/vnd.lopd.noise.v1+json", noise)],
+        "layers": [named(f"application/vnd.lopd.{kind}.v1+json", document)],
         "subject": named("application/vnd.oci.image.manifest.v1+json", subject),
     }
 
@@ -205,6 +206,22 @@ def documents() -> dict[str, Json]:
         "bound": "1e-04",
     }
     manifest = manifest_of("signal", identity)
+    statement = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [
+            {
+                "digest": {"sha256": named("", manifest)["digest"].removeprefix("sha256:")},
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            }
+        ],
+        "predicateType": "urn:lopd:signature:v1",
+        "predicate": {"artifactType": "application/vnd.lopd.signal.v1"},
+    }
+    signature = {
+        "payloadType": "application/vnd.in-toto+json",
+        "payload": b64encode(canonical(statement)).decode(),
+        "signatures": [{"keyid": digest("6"), "sig": b64encode(bytes(64)).decode()}],
+    }
     fresh: dict[str, Json] = {
         "sft": sft,
         "rollouts": rollouts,
@@ -217,7 +234,10 @@ def documents() -> dict[str, Json]:
         "trained": stamp | {"opd": [run]},
         "untaught": untaught,
         "noise": noise,
-        "noise_manifest": noise_manifest_of(noise, manifest),
+        "noise_manifest": evidence_of("noise", noise, manifest),
+        "statement": statement,
+        "signature": signature,
+        "signature_manifest": evidence_of("signature", signature, manifest),
         "index": {"schemaVersion": 2, "manifests": [named("a/b", manifest)]},
         "skipped": {"row": 0, "reason": "empty-response", "detail": "no token"},
     }

@@ -28,6 +28,11 @@ FACT = "/imported/unknown/1"
 UNKNOWN = "/imported/tokenizer"
 ROWS = "/layers/2/annotations/dev.lopd.rows"
 START = "/opd/0/start"
+NOISE = "application/vnd.lopd.noise.v1+json"
+SIGNATURE = "application/vnd.lopd.signature.v1"
+SIGNED = "/signatures/0"
+SUBJECT = "/subject/0/digest"
+ABOUT: Any = {"digest": {"sha256": "0" * 64}}
 CASES = {
     "sft": [
         Case("no format", "/format", GONE, "missing-field", "/"),
@@ -191,6 +196,41 @@ CASES = {
             "noise without noise", "/layers/0/mediaType", "text/plain", "missing-layer", "/layers"
         ),
     ],
+    "signature_manifest": [
+        Case("signature of nothing", "/subject", GONE, "wrong-subject"),
+        Case("signature with a config", "/config/size", 3, "wrong-config", "/config"),
+        Case("signature of noise", "/layers/0/mediaType", NOISE, "missing-layer", "/layers"),
+        Case("newer signature", "/artifactType", f"{SIGNATURE[:-1]}2", "newer-format"),
+    ],
+    "signature": [
+        Case("signed for another use", "/payloadType", "text/plain", "wrong-value"),
+        Case("nothing signed", "/payload", GONE, "missing-field", "/"),
+        Case("payload for addresses", "/payload", "__-_", "not-base64"),
+        Case("payload without padding", "/payload", "AA", "not-base64"),
+        Case("signed by nobody", "/signatures", [], "too-few"),
+        Case("signature of no key", f"{SIGNED}/keyid", GONE, "missing-field", SIGNED),
+        Case("key with a newline", f"{SIGNED}/keyid", "a\nb", "bad-text"),
+        Case("no signature", f"{SIGNED}/sig", GONE, "missing-field", SIGNED),
+        Case("signature in hex", f"{SIGNED}/sig", "00:ff", "not-base64"),
+        Case(
+            "one key twice",
+            "/signatures",
+            [{"keyid": "a", "sig": ""}, {"keyid": "a", "sig": ""}],
+            "repeated-key",
+            "/signatures/1",
+        ),
+    ],
+    "statement": [
+        Case("statement of another format", "/_type", "lopd", "wrong-value"),
+        Case("statement of another fact", "/predicateType", "urn:x", "wrong-value"),
+        Case("statement about nothing", "/subject", [], "too-few"),
+        Case("statement about two", "/subject", [ABOUT, ABOUT], "too-many"),
+        Case("subject without a digest", "/subject/0/digest", GONE, "missing-field", "/subject/0"),
+        Case("subject by sha1", f"{SUBJECT}/sha256", GONE, "missing-field", SUBJECT),
+        Case("subject with a prefix", f"{SUBJECT}/sha256", BAD, "not-a-digest"),
+        Case("subject that is a file", "/subject/0/mediaType", "text/plain", "wrong-value"),
+        Case("predicate in words", "/predicate", "good", "wrong-type"),
+    ],
     "stamp": [
         Case("made by hand", "/how", "guessed", "wrong-value"),
         Case("no sft manifest", "/sft/manifest", GONE, "missing-field", "/sft"),
@@ -262,6 +302,8 @@ SCHEMAS = {
     "imported": "identity",
     "sft_manifest": "manifest",
     "noise_manifest": "manifest",
+    "signature_manifest": "manifest",
+    "statement": "signature#statement",
     "trained": "stamp",
     "untaught": "stamp",
 }

@@ -25,7 +25,9 @@ from lopd_store.documents import (
     Part,
     Scoring,
     SignalUsed,
+    Signature,
     Stamp,
+    Statement,
     TokenizerIdentity,
 )
 
@@ -41,6 +43,9 @@ KINDS: dict[str, type[Document]] = {
     "trained": Stamp,
     "untaught": Stamp,
     "noise": Noise,
+    "statement": Statement,
+    "signature": Signature,
+    "signature_manifest": Manifest,
 }
 NEW = st.text(min_size=1, max_size=8).map(lambda text: f"new {text}")
 VALUES = st.recursive(
@@ -59,7 +64,7 @@ def objects(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, dict):
         return []
     inner = [found for item in value.values() for found in objects(item)]
-    named = {"digest", "format", "identities", "signal", "found", "weights_digest"}
+    named = {"_type", "digest", "format", "identities", "sig", "signal", "found", "weights_digest"}
     return [value, *inner] if named & value.keys() else inner
 
 
@@ -73,7 +78,18 @@ def test_bytes_and_digest_stay(name: str, documents: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["sft", "rollouts", "imported", "artifact", "manifest", "noise", "untaught"]
+    "name",
+    [
+        "sft",
+        "rollouts",
+        "imported",
+        "artifact",
+        "manifest",
+        "noise",
+        "untaught",
+        "statement",
+        "signature",
+    ],
 )
 @given(fields=FIELDS)
 @few

@@ -20,9 +20,11 @@ from lopd_store.documents import (
     OpdRun,
     Sampling,
     SignalUsed,
+    Signature,
     SkippedRow,
     SpecialIds,
     Stamp,
+    Statement,
     TokenizerIdentity,
     encode_skipped,
     media,
@@ -181,6 +183,22 @@ def test_evidence_names_its_subject(documents: dict[str, Any]) -> None:
 def test_a_layer_that_is_no_shard_has_no_rows(documents: dict[str, Any]) -> None:
     with pytest.raises(FormatError, match=r"dev\.lopd\.rows"):
         _ = Manifest.from_json(documents["manifest"]).layers[0].rows
+
+
+def test_a_signature_is_read_and_built(documents: dict[str, Any]) -> None:
+    signature = Signature.from_json(documents["signature"])
+    assert signature.signatures == {str(digest("6")): bytes(64)}
+    statement = Statement.parse(signature.payload)
+    manifest = Manifest.from_json(documents["manifest"])
+    assert statement.artifact == manifest.digest
+    assert Statement.of(manifest).json == documents["statement"]
+    assert Signature.of(statement, key=digest("6"), signature=bytes(64)) == signature
+
+
+def test_what_is_signed_binds_the_payload_to_its_type(documents: dict[str, Any]) -> None:
+    """The example of DSSE's protocol.md, with in-toto's type."""
+    signature = Signature.from_json(documents["signature"] | {"payload": "aGVsbG8gd29ybGQ="})
+    assert signature.to_sign == b"DSSEv1 28 application/vnd.in-toto+json 11 hello world"
 
 
 def test_noise_is_built(documents: dict[str, Any]) -> None:
