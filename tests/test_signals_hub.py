@@ -13,7 +13,7 @@ from lopd_store.artifacts import load, point
 from lopd_store.digest import Digest
 from lopd_store.store import Store
 from tests.building.fixtures import built, models, origin, signal, student, teacher
-from tests.hub_server import Hub, Repository, running
+from tests.hub_server import Hub, running
 
 __all__ = ["built", "models", "origin", "signal", "student", "teacher"]
 
@@ -37,17 +37,17 @@ CLIENT = (
 def hub(signal: Store) -> Iterator[Hub]:
     """`org/data` with all shards at main and one at v1, and repositories that are not signals."""
     shards = [shard.path.read_bytes() for shard in load(signal, "signal").open_shards()]
+    hub = Hub()
+    hub.commit("org/data", {"README.md": b"# rows", "train.parquet": shards[0]})
+    hub.tag("org/data", "v1")
     main = {f"data/train-{n:05}.parquet": shard for n, shard in enumerate(shards)}
-    text = {"README.md": b"# rows"}
-    v1 = {"train.parquet": shards[0]}
-    repositories = {
-        "org/data": Repository(revisions={"main": text | main, "v1": text | v1}),
-        "org/text": Repository(revisions={"main": text}),
-        "org/other": Repository(revisions={"main": {"rows.parquet": b"PAR1 but no more"}}),
-        "org/gated": Repository(revisions={"main": v1}, gated=True),
-    }
-    with running(Hub(repositories=repositories)) as found:
-        yield found
+    hub.commit("org/data", {"train.parquet": None, **main})
+    hub.commit("org/text", {"README.md": b"# rows"})
+    hub.commit("org/other", {"rows.parquet": b"PAR1 but no more"})
+    hub.create("org/gated", gated="auto")
+    hub.commit("org/gated", {"train.parquet": shards[0]})
+    with running(hub):
+        yield hub
 
 
 def opened(hub: Hub, folder: Path, *names: str, **environment: str) -> list[list[object]]:
@@ -64,8 +64,7 @@ def opened(hub: Hub, folder: Path, *names: str, **environment: str) -> list[list
 
 
 def test_a_dataset_is_its_shards_at_a_commit(hub: Hub, tmp_path: Path) -> None:
-    data = hub.repositories["org/data"]
-    commit, old = data.commit("main"), data.commit("v1")
+    commit, old = hub.revision("org/data"), hub.revision("org/data", "v1")
     names = ["org/data", "org/data@main", f"org/data@{commit}", "org/data@v1"]
     found = opened(hub, tmp_path, *names)
     assert [name for name, _, _ in found] == [
@@ -76,7 +75,7 @@ def test_a_dataset_is_its_shards_at_a_commit(hub: Hub, tmp_path: Path) -> None:
     assert isinstance(everything, list)
     assert sum(everything) == 60
     assert [rows for _, _, rows in found[1:]] == [everything, everything, everything[:1]]
-    assert not any("README" in request for request in hub.requests)
+    assert not hub.asked("README")
     asked = len(hub.requests)
     assert opened(hub, tmp_path, *names, HF_HUB_OFFLINE="1") == found
     assert len(hub.requests) == asked
@@ -111,7 +110,7 @@ def test_no_answer_is_not_found(hub: Hub, tmp_path: Path) -> None:
 
 def test_bytes_that_changed_on_the_way_are_refused(hub: Hub, tmp_path: Path) -> None:
     """The client checks sizes only; the digest by which it keeps a file is checked here."""
-    shard = hub.repositories["org/data"].revisions["v1"]["train.parquet"]
+    shard = hub.files("org/data", "v1")["train.parquet"]
     changed = bytearray(shard)
     changed[100] ^= 1
     hub.damaged[Digest.of(shard).hex] = bytes(changed)
@@ -122,7 +121,7 @@ def test_bytes_that_changed_on_the_way_are_refused(hub: Hub, tmp_path: Path) -> 
 def test_a_download_that_stops_short_is_no_answer_and_leaves_nothing(
     hub: Hub, tmp_path: Path
 ) -> None:
-    shard = hub.repositories["org/data"].revisions["v1"]["train.parquet"]
+    shard = hub.files("org/data", "v1")["train.parquet"]
     hub.damaged[Digest.of(shard).hex] = shard[:-100]
     ((kind, code, message),) = opened(hub, tmp_path, "org/data@v1")
     assert (kind, code) == ("NotFoundError", 4)

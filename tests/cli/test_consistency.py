@@ -20,7 +20,7 @@ from lopd_store.stamping import read_stamp
 from tests.building.chain import Arithmetic
 from tests.building.lineage import COMMITS, Lineage, from_hub, make_lineage
 from tests.cli.runner import Said, kinds, run, verify
-from tests.hub_server import Hub, Repository, running
+from tests.hub_server import Hub, running
 from tests.verify.test_consistency import other_ids
 
 
@@ -192,8 +192,9 @@ class Client:
 def test_a_dataset_on_the_hub_says_the_same(lineage: Lineage, other: Fingerprint) -> None:
     shards = [shard.path.read_bytes() for shard in load(lineage.store, "signal").open_shards()]
     files = {f"data/{number:05}.parquet": data for number, data in enumerate(shards)}
-    repository = Repository(revisions={"main": files, "v1": files})
-    with running(Hub(repositories={"org/data": repository})) as hub:
+    with running(Hub()) as hub:
+        hub.commit("org/data", files)
+        hub.tag("org/data", "v1")
         client = Client(hub, lineage.student.parent)
         said = client.verify("org/data", "--student", lineage.student, "--json")
         assert (said.code, said.json["problems"], said.json["depth"]) == (0, [], 4)
