@@ -1,0 +1,106 @@
+"""What the rows hold: columns with units, and counts."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from lopd_store.documents.artifact import Column
+from lopd_store.publishing.card.facts import CardFacts
+from lopd_store.publishing.card.markdown import code, table
+from lopd_store.publishing.card.statistics import QUANTILES, Logprobs, Statistics
+from lopd_store.remote.layout import HISTOGRAM
+
+_MOST_COLUMNS: Final = 64
+_NATS: Final = "nats"
+_IDS: Final = "token ids"
+_HOLDS: Final = {
+    "sample_id": ("", "name of the row, made of its ids"),
+    "prompt_id": ("", "name of the prompt, equal for equal prompts"),
+    "prompt_ids": (_IDS, "the exact prompt"),
+    "response_ids": (_IDS, "the exact response, a sampled end-of-sequence included"),
+    "teacher_logprobs": (
+        _NATS,
+        "item t: natural log of the teacher's probability of `response_ids[t]`, given the prompt"
+        " and all before t; never shifted, never padded",
+    ),
+    "rollout_logprobs": (_NATS, "the same of the model that sampled, at temperature 1"),
+    "loss_mask": ("", "whether the policy sampled the id; where false, log-probs mean nothing"),
+    "finish_reason": ("", "why the response ended: `stop`, `length`, `abort` or `unknown`"),
+    "prompt_text": ("", "for people; ids cannot be read back from it"),
+    "response_text": ("", "for people; ids cannot be read back from it"),
+    "reference_logprobs": (_NATS, "the same of a reference model"),
+    "teacher_topk_ids": (_IDS, "the teacher's likeliest ids, K for each response id"),
+    "teacher_topk_logprobs": (_NATS, "theirs, one for each of these ids"),
+    "teacher_tail_logprob": (_NATS, "log of the mass that is not among these ids"),
+    "teacher_entropy": (_NATS, "the teacher's entropy at each response id"),
+}
+_FOREIGN: Final = ("", "a column of the source, carried along")
+_QUANTILE_NAMES: Final = dict(
+    zip(QUANTILES, ("shortest", "5 %", "25 %", "median", "75 %", "95 %", "longest"), strict=True)
+)
+
+
+def columns(facts: CardFacts) -> Iterator[str]:
+    """Lines: the table of columns."""
+    found = facts.artifact.document.columns
+    yield "### Columns"
+    yield ""
+    head = ("column", "type", "unit", "holds")
+    yield from table(head, map(_column, found[:_MOST_COLUMNS]))
+    if len(found) > _MOST_COLUMNS:
+        yield ""
+        yield f"and {len(found) - _MOST_COLUMNS} more."
+
+
+def _column(column: Column) -> tuple[str, ...]:
+    unit, holds = _HOLDS.get(column.name, _FOREIGN)
+    return code(column.name), code(column.type), unit, holds
+
+
+def numbers(facts: CardFacts) -> Iterator[str]:
+    """Lines: the table of statistics, and the picture."""
+    yield "### In numbers"
+    yield ""
+    yield from table(("", ""), _counts(facts))
+    found = facts.statistics.logprobs
+    if not found:
+        return
+    yield ""
+    head = ("log-probs of trained tokens", "tokens", "mean, nats", "lowest, nats", "share p > 0.99")
+    yield from table(head, map(_logprobs, found))
+    yield ""
+    yield f"![Histogram of log-probs in nats]({facts.place.folder}/{HISTOGRAM})"
+
+
+def _counts(facts: CardFacts) -> Iterator[tuple[str, str]]:
+    document, counted = facts.artifact.document, facts.statistics
+    shards = facts.artifact.shards
+    yield "rows", f"{counted.rows:,}"
+    yield "response tokens", f"{counted.tokens:,}"
+    yield "trained of these", f"{counted.trained:,}"
+    yield "prompt tokens", f"{counted.prompt_tokens:,}"
+    yield "bytes", f"{facts.stored:,} in {len(shards)} file{'s' * (len(shards) != 1)}"
+    yield "response length, tokens", _lengths(counted)
+    yield "finish reasons", ", ".join(f"{name} {n:,}" for name, n in counted.finish_reasons)
+    yield "rows that repeat an earlier one", f"{document.duplicates:,}"
+    left = ", ".join(f"{code(why)} {n:,}" for why, n in sorted(document.skipped.items())[:16])
+    yield "rows of the source left out", left or "0"
+    if counted.advantage is not None:
+        yield (
+            "mean advantage, teacher less sampler",
+            f"{counted.advantage:.4f} nats a trained token",
+        )
+
+
+def _lengths(counted: Statistics) -> str:
+    named = zip(QUANTILES, counted.lengths, strict=False)  # none where there is no row
+    return ", ".join(f"{_QUANTILE_NAMES[share]} {length:,}" for share, length in named)
+
+
+def _logprobs(found: Logprobs) -> tuple[str, ...]:
+    return (
+        code(found.column),
+        f"{found.tokens:,}",
+        f"{found.mean:.4f}",
+        f"{found.lowest:.4f}",
+        f"{found.confident:.2%}",
+    )
