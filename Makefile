@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
+# Tests of one file share what they made: they stay in one process.
+AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -18,7 +20,7 @@ demo: $(READY)
 	$(BIN)/python -m examples.arithmetic.demo
 
 test: $(READY) lint types
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" $(AT_ONCE)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -8,6 +8,7 @@ from lopd_store.documents import media
 from lopd_store.documents.artifact import ArtifactDocument
 from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Descriptor, Manifest
+from lopd_store.documents.noise import Noise
 from lopd_store.errors import FormatError, IntegrityError, NotFoundError
 from lopd_store.shards.reader import Shard
 from lopd_store.store import Store
@@ -73,6 +74,23 @@ def load(store: Store, name: str) -> Artifact:
         document=ArtifactDocument.parse(config),
         identities=identities,
     )
+
+
+def noises(store: Store, artifact: Digest) -> list[Noise]:
+    """How far re-scored log-probs moved, as measured and attached to an artifact.
+
+    Raises:
+        NotFoundError, IntegrityError, FormatError: evidence is missing, damaged or not valid.
+    """
+    manifests = [
+        Manifest.parse(store.blobs.get(found.digest, size=found.size))
+        for found in store.evidence(artifact, media.NOISE_TYPE)
+    ]
+    return [
+        Noise.parse(store.blobs.get(layer.digest, size=layer.size))
+        for manifest in manifests
+        for layer in manifest.layers_of(media.NOISE)
+    ]
 
 
 def is_whole(store: Store, artifact: Digest) -> bool:

@@ -6,10 +6,8 @@ from typing import Any, Final
 from lopd_store.artifacts import Artifact, load
 from lopd_store.common_samples import attached
 from lopd_store.digest import Digest
-from lopd_store.documents import media
 from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Manifest
-from lopd_store.documents.noise import Noise
 from lopd_store.documents.skipped import parse_skipped
 from lopd_store.documents.stamp import Stamp
 from lopd_store.errors import FormatError, IntegrityError, LopdError, NotFoundError
@@ -131,23 +129,6 @@ def skipped(store: Store, name: str) -> list[dict[str, Any]]:
         return []
     data = store.blobs.get(layer.digest, size=layer.size)
     return [row.to_json() for row in parse_skipped(data)]
-
-
-def noises(store: Store, name: str) -> list[Noise]:
-    """How far re-scored log-probs moved, as measured when the artifact was made.
-
-    Raises:
-        NotFoundError, IntegrityError, FormatError: evidence is missing, damaged or not valid.
-    """
-    manifests = [
-        Manifest.parse(store.blobs.get(found.digest, size=found.size))
-        for found in store.evidence(store.refs.resolve(name), media.NOISE_TYPE)
-    ]
-    return [
-        Noise.parse(store.blobs.get(layer.digest, size=layer.size))
-        for manifest in manifests
-        for layer in manifest.layers_of(media.NOISE)
-    ]
 
 
 def kind_of(store: Store, artifact: Digest) -> str | None:

@@ -11,6 +11,7 @@ from lopd_cli.errors import suggesting
 from lopd_cli.options import open_store, store_option
 from lopd_cli.output import as_json, echo, echo_lines, line, print_json, print_table, size_text
 from lopd_store import inspect
+from lopd_store.artifacts import noises
 from lopd_store.digest import Digest
 from lopd_store.documents.noise import Noise
 from lopd_store.signal_difference import SignalDifference, compare_signals
@@ -58,7 +59,7 @@ def show(
     if json_wanted:
         print_json(found)
         return
-    facts = {name: text for name, text in _facts(found, inspect.noises(store, found["id"])) if text}
+    facts = {name: text for name, text in _facts(found, noises(store, Digest(found["id"]))) if text}
     width = max(map(len, facts))
     for label, text in facts.items():
         echo(f"{label:<{width}}  {text}")
@@ -66,7 +67,7 @@ def show(
     print_table(shards, ("digest", "rows", "tokens", "bytes", "path"))
 
 
-def _facts(found: Mapping[str, Any], noises: Sequence[Noise]) -> Iterator[tuple[str, str]]:
+def _facts(found: Mapping[str, Any], measured: Sequence[Noise]) -> Iterator[tuple[str, str]]:
     """What `show` prints: a label and a line; an empty line is left out."""
     yield "id", found["id"]
     yield "refs", ", ".join(found["refs"])
@@ -90,7 +91,7 @@ def _facts(found: Mapping[str, Any], noises: Sequence[Noise]) -> Iterator[tuple[
     yield "imported", _imported(found["imported"])
     yield "unknown", ", ".join((found["imported"] or {}).get("unknown", ()))
     yield "lineage", ", ".join(f"{x['kind']} {_short(x['digest'])}" for x in found["lineage"])
-    for noise in noises:
+    for noise in measured:
         yield (
             f"{noise.scoring} noise",
             f"largest {noise.max_abs}, bound {noise.bound} nats, {noise.rows} rows scored twice",

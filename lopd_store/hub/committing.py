@@ -34,6 +34,20 @@ class Addition:
         return cls(path=path, source=data, digest=Digest.of(data), size=len(data))
 
 
+def exists(repo: str) -> bool:
+    """Whether a dataset's repository is there, and for us to see.
+
+    Raises HubError: no token to publish with, or no answer.
+    """
+    from huggingface_hub import get_token
+    from huggingface_hub.errors import LocalTokenNotFoundError
+
+    with writing(repo):
+        if get_token() is None:
+            raise LocalTokenNotFoundError
+        return bool(_api().repo_exists(repo, repo_type="dataset"))
+
+
 def create_repository(repo: str, *, private: bool | None) -> None:
     """Make a dataset's repository unless it is there; one that is there stays as it is.
 

@@ -1,0 +1,103 @@
+"""Everything that a push does before the first byte goes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from lopd_store.artifacts import Artifact, load, noises
+from lopd_store.building.progress import Progress
+from lopd_store.building.work import at_work
+from lopd_store.digest import tagged
+from lopd_store.hub import committing
+from lopd_store.keys import PrivateKey
+from lopd_store.publishing.card.facts import CardFacts
+from lopd_store.publishing.card.histogram import draw
+from lopd_store.publishing.card.statistics import measure
+from lopd_store.publishing.contents import contents
+from lopd_store.publishing.derive import derive
+from lopd_store.publishing.destination import Destination, card_in, head, require_free
+from lopd_store.publishing.push import Push
+from lopd_store.rows.precision import Precision
+from lopd_store.signing import envelopes, sign, signers
+from lopd_store.store import Store
+
+_TAG: Final = "lopd.push.v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushOptions:
+    """How an artifact is published.
+
+    Attributes:
+        texts: add `prompt_text` and `response_text` beside the ids.
+        precision: round log-probs so far; None leaves them.
+        key: sign what is pushed with it.
+        license: for the card, such as `apache-2.0`; None leaves the card's own.
+        private: whether a repository that is made now is private; None as the organisation has it.
+    """
+
+    texts: bool = True
+    precision: Precision | None = None
+    key: PrivateKey | None = None
+    license: str | None = None
+    private: bool | None = None
+
+
+@contextmanager
+def prepared(
+    store: Store, ref: str, destination: Destination, options: PushOptions, progress: Progress
+) -> Iterator[Push]:
+    """Make what is to be pushed, look at the repository, and hold both until the block ends.
+
+    Nothing is sent.
+
+    Raises:
+        NotFoundError, IntegrityError, FormatError: the artifact is missing or damaged.
+        HubError: no token, or no answer.
+        UsageError: the version is taken, or other splits of the config have other columns.
+    """
+    base = head(destination.repo) if committing.exists(destination.repo) else None
+    source = load(store, ref)
+    name = (
+        f"push-{tagged(_TAG, str(destination.repo).encode(), str(destination.place).encode()).hex}"
+    )
+    with at_work(store, name, progress=progress) as work:
+        work.hold(source.id)
+        artifact = derive(
+            store,
+            source,
+            texts=options.texts,
+            precision=options.precision,
+            progress=progress,
+            hold=work.hold,
+        )
+        if base is not None:
+            require_free(destination, artifact.id)
+        if options.key is not None:
+            sign(store, str(artifact.id), options.key)
+        facts = _facts(artifact, destination)
+        push = Push(
+            store=store,
+            destination=destination,
+            facts=facts,
+            contents=contents(artifact, destination.place, picture=draw(facts.statistics)),
+            source=source.id,
+            base=base,
+            license=options.license,
+            private=options.private,
+        )
+        push.card(card_in(base))  # a card that cannot be merged is said before anything is sent
+        yield push
+
+
+def _facts(artifact: Artifact, destination: Destination) -> CardFacts:
+    return CardFacts(
+        repo=destination.repo,
+        place=destination.place,
+        version=destination.version,
+        artifact=artifact,
+        noises=tuple(noises(artifact.store, artifact.id)),
+        statistics=measure(artifact.open_shards()),
+        signed_by=signers(list(envelopes(artifact.store, artifact.id))),
+    )

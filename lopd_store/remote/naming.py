@@ -1,0 +1,22 @@
+"""What an artifact of the Hub is called in a store."""
+
+from lopd_store.errors import UsageError
+from lopd_store.remote.layout import Place
+from lopd_store.store import index
+
+
+def ref_of(repo: str, place: Place, revision: str | None) -> str:
+    """`org/name`, then the config and the split where they are not the usual ones, `:revision`.
+
+    Raises UsageError where no ref can be called so.
+    """
+    usual = Place()
+    parts = [repo]
+    if place != usual:
+        parts.append(place.config)
+    if place.split != usual.split:
+        parts.append(place.split)
+    name = "/".join(parts) + (f":{revision}" if revision else "")
+    if not index.is_name(name):
+        raise UsageError(f"expected a name that a ref can have, found {name!r}: give one with -o")
+    return name
