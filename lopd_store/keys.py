@@ -156,10 +156,8 @@ def _read_pem(path: Path, wanted: str) -> bytes:
     labels = [label.decode() for label in _LABEL.findall(data)]
     if labels == [wanted]:
         return data
-    if not labels:
-        raise _unexpected(path, wanted, "no PEM at all")
-    found = f"{len(labels)} PEM blocks" if len(labels) > 1 else f"PEM with the label {labels[0]!r}"
-    raise _unexpected(path, wanted, found + _advice(labels[0], wanted))
+    found = f"the label {labels[0]!r}" if len(labels) == 1 else f"{len(labels)} PEM blocks"
+    raise _unexpected(path, wanted, found + _advice(labels[0] if labels else "", wanted))
 
 
 def _read(path: Path) -> bytes:

@@ -3,6 +3,7 @@
 Each function takes a document that its schema has passed and returns every problem.
 """
 
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -88,9 +89,16 @@ def noise(document: Mapping[str, Any]) -> list[Problem]:
 
 
 def signature(document: Mapping[str, Any]) -> list[Problem]:
-    """Each key once."""
-    keys = [one["keyid"] for one in document["signatures"]]
-    return _repeated(keys, "/signatures", "repeated-key")
+    """Each key once; of the spellings that base64 has for some bytes, the one that writers use."""
+    signed = document["signatures"]
+    texts = {"/payload": document["payload"]}
+    texts |= {f"/signatures/{index}/sig": one["sig"] for index, one in enumerate(signed)}
+    found = [
+        Problem("not-base64", where, "unused bits that are 0", "1")
+        for where, text in texts.items()
+        if b64encode(b64decode(text)).decode() != text
+    ]
+    return found + _repeated([one["keyid"] for one in signed], "/signatures", "repeated-key")
 
 
 def agreement(manifest: Mapping[str, Any], artifact: Mapping[str, Any]) -> list[Problem]:

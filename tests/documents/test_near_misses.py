@@ -207,6 +207,8 @@ CASES = {
         Case("nothing signed", "/payload", GONE, "missing-field", "/"),
         Case("payload for addresses", "/payload", "__-_", "not-base64"),
         Case("payload without padding", "/payload", "AA", "not-base64"),
+        Case("payload with loose bits", "/payload", "AB==", "not-base64"),
+        Case("signature with loose bits", f"{SIGNED}/sig", "AAB=", "not-base64"),
         Case("signed by nobody", "/signatures", [], "too-few"),
         Case("signature of no key", f"{SIGNED}/keyid", GONE, "missing-field", SIGNED),
         Case("key with a newline", f"{SIGNED}/keyid", "a\nb", "bad-text"),
