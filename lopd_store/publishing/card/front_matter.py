@@ -33,6 +33,7 @@ _DEEPER: Final = (
 )
 _HIGHER: Final = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_ ./*<>-]*")
+_TRAILING: Final = re.compile(r"(?:^(?:#.*|[ \t\r]*)\n)+\Z", re.MULTILINE)
 _ADVICE: Final = "correct it by hand on the Hub, or take the card away there, and push again"
 
 
@@ -47,7 +48,7 @@ def split(card: str) -> tuple[str, str]:
         raise _refused("expected a card without a byte order mark, found one")
     opening = _FENCE.match(card)
     if opening is None:
-        if card.lstrip().startswith("---\n"):
+        if _FENCE.match(card.lstrip()):
             raise _refused("expected --- on the first line, found it further down")
         return "", card
     closing = _FENCE.search(card, opening.end())
@@ -158,9 +159,7 @@ def _check_keys(root: yaml.Node | None) -> None:
             name = key.value if isinstance(key, yaml.ScalarNode) else None
             if name is None or name in seen or key.tag == "tag:yaml.org,2002:merge":
                 line = key.start_mark.line + 2
-                raise _refused(
-                    f"expected each key once and as a word, found otherwise, line {line}"
-                )
+                raise _refused(f"expected each key to be a word and there once, line {line}")
             seen.add(name)
 
 
@@ -181,10 +180,8 @@ def _spans(root: yaml.Node, text: str) -> Iterator[tuple[str, tuple[int, int]]]:
     for key, start, end in zip(keys, starts, [*starts[1:], len(text)], strict=True):
         if key.start_mark.column:
             raise _refused(f"expected keys at the beginning of a line, found {key.value[:40]!r}")
-        lines = text[start:end].splitlines(keepends=True)
-        while len(lines) > 1 and (not lines[-1].strip() or lines[-1].startswith("#")):
-            end -= len(lines.pop())
-        yield key.value, (start, end)
+        after = _TRAILING.search(text, start, end)
+        yield key.value, (start, after.start() if after else end)
 
 
 def _bounded(text: str, limit: int, what: str) -> None:

@@ -17,6 +17,7 @@ _MOST_DECADES: Final = 6
 _TICK_NATS: Final = 2
 
 _STYLE: Final = """\
+<title>Histogram of log-probs in nats</title>
 <style>
 .back{fill:#fff}.text{fill:#333;font:12px sans-serif}.name{font-weight:bold}
 .grid{stroke:#ddd}.bar{fill:#4878b0}.line{fill:none;stroke:#c44e20;stroke-width:1.8}
@@ -37,8 +38,7 @@ def draw(statistics: Statistics) -> bytes | None:
     shown = statistics.logprobs[:2]
     decades = _decades(shown)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
-        f' aria-label="Histogram of log-probs in nats">\n',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">\n',
         _STYLE,
         f'<rect class="back" width="{_WIDTH}" height="{_HEIGHT}" rx="6"/>\n',
         *_shares(decades),
@@ -52,9 +52,9 @@ def draw(statistics: Statistics) -> bytes | None:
 
 
 def _decades(shown: Sequence[Logprobs]) -> int:
-    """How many powers of ten the scale goes down from 1, to show every bin that is not empty."""
+    """How many powers of ten the scale goes down from 1, so that every bin has a height."""
     lowest = min(count / one.tokens for one in shown for count in one.bins if count)
-    return min(max(math.ceil(-math.log10(lowest)), 1), _MOST_DECADES)
+    return min(math.floor(-math.log10(lowest)) + 1, _MOST_DECADES)
 
 
 def _y(share: float, decades: int) -> float:
@@ -114,7 +114,7 @@ def _nats() -> Iterator[str]:
 def _legend(shown: Sequence[Logprobs]) -> Iterator[str]:
     yield f'<text class="text" x="{_LEFT}" y="22">share of tokens, logarithmic</text>\n'
     for number, one in enumerate(shown):
-        x = _LEFT + 240 * number
+        x = _LEFT + 280 * number
         mark = f"M{x} 40h18" if number else f"M{x} 34h18v10h-18z"
         kind = "line" if number else "bar"
         yield f'<path class="{kind}" d="{mark}"/>\n'

@@ -26,9 +26,9 @@ def plain(text: object) -> str:
     return _numbered(_visible(str(text)))
 
 
-def digest(of: Digest | None) -> str:
-    """A whole digest as code, so that it can be compared; a dash for none."""
-    return "–" if of is None else f"`{of}`"
+def digest(of: Digest) -> str:
+    """A whole digest as code, so that it can be compared."""
+    return f"`{of}`"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -32,8 +32,8 @@ def updated(
     front: str,
     facts: CardFacts,
     *,
-    license: str | None,
-    stored: Mapping[str, int | None],  # noqa: A002 - the Hub's word
+    license: str | None,  # noqa: A002 - the Hub's word
+    stored: Mapping[str, int | None],
 ) -> str:
     """YAML without its fences that describes the artifact at its place, too.
 

@@ -12,16 +12,16 @@ from lopd_store.remote.layout import HISTOGRAM
 _MOST_COLUMNS: Final = 64
 _NATS: Final = "nats"
 _IDS: Final = "token ids"
+_LOGPROB: Final = (
+    "item t: natural log of the teacher's probability of `response_ids[t]`, given the prompt and"
+    " all before t; never shifted, never padded"
+)
 _HOLDS: Final = {
     "sample_id": ("", "name of the row, made of its ids"),
     "prompt_id": ("", "name of the prompt, equal for equal prompts"),
     "prompt_ids": (_IDS, "the exact prompt"),
     "response_ids": (_IDS, "the exact response, a sampled end-of-sequence included"),
-    "teacher_logprobs": (
-        _NATS,
-        "item t: natural log of the teacher's probability of `response_ids[t]`, given the prompt"
-        " and all before t; never shifted, never padded",
-    ),
+    "teacher_logprobs": (_NATS, _LOGPROB),
     "rollout_logprobs": (_NATS, "the same of the model that sampled, at temperature 1"),
     "loss_mask": ("", "whether the policy sampled the id; where false, log-probs mean nothing"),
     "finish_reason": ("", "why the response ended: `stop`, `length`, `abort` or `unknown`"),

@@ -118,7 +118,9 @@ def _scoring(found: Scoring) -> str:
         f"on {code(found.device)}",
         f"{code(found.logprobs_mode)}",
         f"tensor parallel {found.tensor_parallel_size}",
-        f"{found.chunk_tokens:,} tokens together" if found.chunk_tokens else "in unknown company",
+        f"{found.chunk_tokens:,} tokens together"
+        if found.chunk_tokens
+        else "how many tokens together is unknown",
         *(f"{code(f'{key}={value}')}" for key, value in sorted(found.settings.items())[:16]),
     ]
     return ", ".join(parts)

@@ -68,7 +68,10 @@ def _duckdb(facts: CardFacts) -> Iterator[str]:
 
 def _signal(facts: CardFacts) -> Iterator[str]:
     name = facts.name
-    yield "Trainers. `lopd-train` and `SignalTrainer` check first that this teacher is the student's:"
+    yield (
+        "Trainers. `lopd-train` and `SignalTrainer` ask first whether the teacher is the student's"
+        " own:"
+    )
     yield ""
     yield from _fenced(
         "console", iter([f"$ lopd-train opd --signal {name} --model {_STUDENT} -o distilled"])
