@@ -12,7 +12,7 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 
 from lopd_store import canonical
-from lopd_store.artifacts import Artifact, is_whole, load
+from lopd_store.artifacts import Artifact, is_whole, load, noises
 from lopd_store.building.assemble import (
     Hold,
     Parts,
@@ -26,10 +26,8 @@ from lopd_store.building.progress import Progress, Silence
 from lopd_store.building.publish import attach_noise
 from lopd_store.building.work import Work, at_work
 from lopd_store.digest import Digest, tagged
-from lopd_store.documents import media
 from lopd_store.documents.artifact import Lineage
-from lopd_store.documents.manifest import Descriptor, Manifest
-from lopd_store.documents.noise import Noise
+from lopd_store.documents.manifest import Descriptor
 from lopd_store.errors import FormatError, IntegrityError, NotFoundError
 from lopd_store.identity.tokenizer import open_tokenizer
 from lopd_store.publishing.changes import Change, changes
@@ -208,11 +206,3 @@ def _attach_noise_of(store: Store, source: Artifact, made: Descriptor, *, hold: 
     for noise in noises(store, source.id):
         if noise not in noises(store, made.digest):
             attach_noise(store, made, noise, hold=hold)
-
-
-def noises(store: Store, artifact: Digest) -> list[Noise]:
-    """The noise that is attached to an artifact. Raises as `Noise.parse` and `Blobs.get` do."""
-    attached = store.evidence(artifact, media.NOISE_TYPE)
-    manifests = [Manifest.parse(store.blobs.get(one.digest, size=one.size)) for one in attached]
-    layers = [layer for each in manifests for layer in each.layers_of(media.NOISE)]
-    return [Noise.parse(store.blobs.get(one.digest, size=one.size)) for one in layers]

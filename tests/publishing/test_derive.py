@@ -8,12 +8,12 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 
-from lopd_store.artifacts import Artifact, load
+from lopd_store.artifacts import Artifact, load, noises
 from lopd_store.documents import media
 from lopd_store.documents.identity import Identity
 from lopd_store.errors import UsageError
 from lopd_store.identity.model import Fingerprint
-from lopd_store.publishing.derive import derive, noises
+from lopd_store.publishing.derive import derive
 from lopd_store.rows.precision import Precision
 from lopd_store.store import Store
 from lopd_store.verify.target import Depth, verify_artifact
