@@ -80,10 +80,22 @@ class Bar:
         """See lopd_store.building.progress.Progress."""
         if done_tokens:
             self.say(f"resuming: {done_tokens:,} of {total_tokens:,} tokens are done")
+        self._open(total_tokens, done_tokens, unit="tok")
+
+    def begin_transfer(self, *, total_bytes: int, done_bytes: int) -> None:
+        """See Progress."""
+        if done_bytes:
+            done, total = size_text(done_bytes), size_text(total_bytes)
+            self.say(f"resuming: {done} of {total} are here")
+        self._open(total_bytes, done_bytes, unit="B")
+
+    def _open(self, total: int, done: int, *, unit: str) -> None:
+        """One bar at a time: a command may have several stretches of work."""
+        self.close()
         self._bar = tqdm(
-            total=total_tokens,
-            initial=done_tokens,
-            unit="tok",
+            total=total,
+            initial=done,
+            unit=unit,
             unit_scale=True,
             dynamic_ncols=True,
             delay=0.5,  # what fails or ends at once draws none
@@ -91,10 +103,10 @@ class Bar:
             file=sys.stderr,
         )
 
-    def advance(self, tokens: int) -> None:
+    def advance(self, amount: int) -> None:
         """See Progress."""
         if self._bar is not None:
-            self._bar.update(tokens)
+            self._bar.update(amount)
 
     def say(self, message: str) -> None:
         """See Progress."""
@@ -103,6 +115,11 @@ class Bar:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the bar that is shown, if one is."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from lopd_store.digest import Digest
 from lopd_store.errors import DigestMismatchError
@@ -57,12 +57,6 @@ def create_repository(repo: str, *, private: bool | None) -> None:
         _api().create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
 
 
-def set_gated(repo: str, gated: Literal["auto", "manual"]) -> None:
-    """Let people in by terms only. Raises as `create_repository` does."""
-    with writing(repo):
-        _api().update_repo_settings(repo, repo_type="dataset", gated=gated)
-
-
 def send(
     repo: str, additions: Sequence[Addition], *, sent: Callable[[Addition], None]
 ) -> list[Any]:
@@ -113,6 +107,13 @@ def create_tag(repo: str, name: str, *, commit: str, message: str) -> None:
     """Give a commit a name. Raises RefMovedError where the name is taken, and HubError."""
     with writing(repo):
         _api().create_tag(repo, tag=name, revision=commit, tag_message=message, repo_type="dataset")
+
+
+def page(repo: str, revision: str) -> str:
+    """The address of a dataset's page."""
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/datasets/{repo}/tree/{revision}"
 
 
 def _operation(addition: Addition) -> Any:

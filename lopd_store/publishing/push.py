@@ -18,7 +18,7 @@ from lopd_store.hub import committing
 from lopd_store.hub.committing import Addition
 from lopd_store.hub.snapshot import Snapshot
 from lopd_store.publishing.card.facts import CardFacts
-from lopd_store.publishing.card.rendering import render
+from lopd_store.publishing.card.rendering import render, stated_license
 from lopd_store.publishing.contents import Contents
 from lopd_store.publishing.destination import Destination, card_in, head, require_free
 from lopd_store.remote.artifact import artifact_at
@@ -53,9 +53,15 @@ class Pushed:
     sent: int
     total: int
 
+    @property
+    def url(self) -> str:
+        """The page of this version."""
+        return committing.page(self.destination.repo, self.destination.version or MAIN)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values to print."""
         return {
+            "url": self.url,
             "name": str(self.destination),
             "repo": self.destination.repo,
             "config": self.destination.place.config,
@@ -110,6 +116,17 @@ class Push:
         return render(old, self.facts, license=self.license)
 
     @property
+    def stated_license(self) -> str | None:
+        """The license that the card in the repository states."""
+        old = card_in(self.base)
+        return stated_license(old) if old else None
+
+    @property
+    def stale(self) -> list[str]:
+        """The files that are in the repository now and will not be."""
+        return self.contents.stale_in(self.base)
+
+    @property
     def missing(self) -> list[Addition]:
         """The files that the repository did not have when this was prepared."""
         return self.contents.missing_from(self.base)
@@ -124,6 +141,18 @@ class Push:
         """The size of all its files."""
         return sum(file.size for file in self.contents.files.values())
 
+    def to_json(self) -> dict[str, Any]:
+        """What would be done, as plain values to print."""
+        return {
+            "name": str(self.destination),
+            "id": str(self.artifact),
+            "source": str(self.source),
+            "send": [{"path": file.path, "bytes": file.size} for file in self.missing],
+            "remove": self.stale,
+            "bytes_to_send": self.missing_bytes,
+            "bytes": self.total_bytes,
+        }
+
     def run(self, progress: Progress) -> Pushed:
         """Send what is missing and make it visible.
 
@@ -136,7 +165,7 @@ class Push:
         if self.base is None:
             committing.create_repository(self.destination.repo, private=self.private)
         sent = self.missing_bytes
-        progress.begin(total_tokens=sent, done_tokens=0)
+        progress.begin_transfer(total_bytes=sent, done_bytes=0)
         self._send(self.missing, progress)
         commit = self._land(progress)
         self._tag(commit)
