@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,7 +10,6 @@ from lopd_cli.errors import suggesting
 from lopd_cli.options import open_store, store_option
 from lopd_cli.output import Bar, as_json, echo, print_json, size_text
 from lopd_store import keys
-from lopd_store.errors import NotFoundError
 from lopd_store.publishing.destination import Destination
 from lopd_store.publishing.prepare import PushOptions, prepared
 from lopd_store.publishing.push import Push, Pushed
@@ -23,11 +23,7 @@ ROUNDING = Precision.parse("2^-12")  # what every trainer of log-probs we know o
 @click.argument("ref")
 @click.argument("name", metavar="ORG/NAME[/CONFIG[/SPLIT]][@VERSION]")
 @click.option("--no-text", is_flag=True, help="Do not add prompt_text and response_text.")
-@click.option(
-    "--max-error",
-    "precision",
-    help="Round log-probs before they are published, such as 2^-12.",
-)
+@click.option("--max-error", help="Round log-probs before they are published, such as 2^-12.")
 @click.option(
     "--key",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -45,37 +41,47 @@ ROUNDING = Precision.parse("2^-12")  # what every trainer of log-probs we know o
 def push(
     ref: str,
     name: str,
-    no_text: bool,  # noqa: FBT001 - a flag
-    precision: str | None,
-    key: Path | None,
-    license: str | None,  # noqa: A002 - the Hub's word
-    private: bool | None,  # noqa: FBT001 - a flag
     dry_run: bool,  # noqa: FBT001 - a flag
     root: Path,
     json_wanted: bool,  # noqa: FBT001 - a flag
+    **given: Any,
 ) -> None:
     """Publish REF on the Hugging Face Hub: a dataset that anybody can load, and verify.
 
     VERSION is a git tag of the repository. Text is added beside the ids, so what is published is
     another artifact than REF, with another id; --no-text publishes REF itself.
     """
-    store, destination = open_store(root), Destination.parse(name)
-    options = PushOptions(
+    store, destination, options = open_store(root), Destination.parse(name), _options(**given)
+    with (
+        Bar() as bar,
+        suggesting(store, ref),
+        prepared(store, ref, destination, options, bar) as ready,
+    ):
+        _announce(ready)
+        if dry_run:
+            _say_dry(ready, json_wanted=json_wanted)
+            return
+        if ready.license is None and not ready.stated_license and sys.stdin.isatty():
+            ready.license = _ask_license()
+        made = ready.run(bar)
+    _say(made, json_wanted=json_wanted)
+
+
+def _options(
+    *,
+    no_text: bool,
+    max_error: str | None,
+    key: Path | None,
+    license: str | None,  # noqa: A002 - the Hub's word
+    private: bool | None,
+) -> PushOptions:
+    return PushOptions(
         texts=not no_text,
-        precision=Precision.parse(precision) if precision else None,
+        precision=Precision.parse(max_error) if max_error else None,
         key=keys.read_private(key) if key else None,
         license=license,
         private=private,
     )
-    with Bar() as bar, suggesting(store, ref):
-        with prepared(store, ref, destination, options, bar) as ready:
-            _announce(ready)
-            if dry_run:
-                _say_dry(ready, json_wanted=json_wanted)
-                return
-            if license is None and not ready.stated_license and sys.stdin.isatty():
-                ready.license = _ask_license()
-            _say(ready.run(bar), json_wanted=json_wanted)
 
 
 def _announce(ready: Push) -> None:
