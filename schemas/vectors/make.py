@@ -18,6 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))  # isolated, Python does not look beside a script
 
 from schemas.vectors.documents import identities, stamps
+from schemas.vectors.signatures import signatures
 from schemas.vectors.spelling import (
     base64,
     canonical,
@@ -241,7 +242,8 @@ def precision() -> list[Any]:
 
 def vectors() -> str:
     """Every vector, as the text of vectors.json."""
-    makers = (digests, canonical_json, samples, content, weights, precision, stamps, identities)
+    rows = (samples, content, weights, precision)
+    makers = (digests, canonical_json, *rows, stamps, identities, signatures)
     document = {maker.__name__: maker() for maker in makers}
     return json.dumps(document, indent=1) + "\n"
 

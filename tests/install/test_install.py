@@ -80,6 +80,18 @@ def test_an_artifact_is_verified_and_shown_without_torch(installed: Path, signal
     assert artifact in run(installed, "lopd-store", "show", "signal", "--store", signal.root)
 
 
+def test_signing_says_what_to_install(installed: Path, tmp_path: Path, wheel: Path) -> None:
+    command = [str(installed / "lopd-store"), "keygen", str(tmp_path / "key")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = "error: expected the package cryptography: pip install 'lopd[sign]'\n"
+    assert (done.returncode, done.stderr) == (2, said)
+    with zipfile.ZipFile(wheel) as packed:
+        (name,) = [name for name in packed.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = packed.read(name).decode()
+    assert "Provides-Extra: sign\n" in metadata
+    assert "Requires-Dist: cryptography>=42; extra == 'sign'\n" in metadata
+
+
 def test_an_engine_that_is_not_installed_is_named_with_what_to_install(
     installed: Path, signal: Store, models: dict[str, Path]
 ) -> None:

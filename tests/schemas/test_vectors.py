@@ -15,11 +15,13 @@ import pytest
 from lopd_store import canonical
 from lopd_store.digest import Digest, tagged
 from lopd_store.documents import Identity, Stamp
-from lopd_store.errors import FormatError
+from lopd_store.errors import FormatError, Problem
 from lopd_store.identity.weights import weights_digest
+from lopd_store.keys import PublicKey
 from lopd_store.rows import columns, sample_id
 from lopd_store.rows.content import ContentDigest
 from lopd_store.rows.precision import Precision
+from lopd_store.signing import signatures_problems
 
 FOLDER = Path(__file__).parents[2] / "schemas" / "vectors"
 VECTORS: dict[str, Any] = json.loads((FOLDER / "vectors.json").read_text("utf-8"))
@@ -161,3 +163,21 @@ def test_identities_that_contradict_themselves_are_refused(case: dict[str, Any])
 def test_stamps_that_do_not_hold_together_are_refused(case: dict[str, Any]) -> None:
     with pytest.raises(FormatError):
         Stamp.parse(b64decode(case["bytes"]))
+
+
+@pytest.mark.parametrize("case", VECTORS["signatures"]["accepted"], ids=lambda case: case["why"])
+def test_signatures_of_the_key_are_told(case: dict[str, Any]) -> None:
+    assert signature_problems(case) == []
+
+
+@pytest.mark.parametrize("case", VECTORS["signatures"]["refused"], ids=lambda case: case["why"])
+def test_what_is_no_signature_of_the_key_is_refused(case: dict[str, Any]) -> None:
+    assert len(signature_problems(case)) == 1
+
+
+def signature_problems(case: dict[str, Any]) -> list[Problem]:
+    """What we find wrong in an envelope, asked for the signature of the vectors' key."""
+    given = VECTORS["signatures"]
+    key = PublicKey(b64decode(given["public_key"]))
+    assert str(key.id) == given["keyid"]
+    return signatures_problems(Digest(given["artifact"]), [b64decode(case["bytes"])], key)
