@@ -14,7 +14,7 @@ AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadfile
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint types soak test-trainers bench paper paper-full clean
+.PHONY: demo test lint types soak test-hub test-trainers bench paper paper-full clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.arithmetic.demo
@@ -32,6 +32,11 @@ types: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak
+
+# On the Hugging Face Hub itself: set LOPD_TEST_HUB_TOKEN, which may write, and LOPD_TEST_HUB_NAMESPACE,
+# a user or an organization. What the tests make there they delete.
+test-hub: $(READY)
+	$(BIN)/python -m pytest -k "[real-hub]" tests
 
 # Other trainers' own code reads what we hand them. Laid over the environment, never into it.
 TRAINERS := trl verl
