@@ -90,7 +90,6 @@ BAD_PRIVATE = {
     "OpenSSH": (private_pem(ED25519, form=OPENSSH), "'OPENSSH PRIVATE KEY'"),
     "under a passphrase": (private_pem(ED25519, passphrase=b"x"), "takes it off"),
     "half of it": (PRIVATE.replace(PRIVATE_BODY, PRIVATE_BODY[:40]), "damaged or of an unknown"),
-    "a byte more": (PRIVATE.replace(PRIVATE_BODY, PRIVATE_BODY[:-4] + "AAAAAA=="), "damaged"),
     "not base64": (pem("PRIVATE KEY", "\x00\xff~~~"), "damaged"),
     "no end": (PRIVATE.partition("-----END")[0], "damaged"),
     "two keys": (PRIVATE * 2, "found 2 PEM blocks"),
