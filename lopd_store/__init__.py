@@ -25,6 +25,7 @@ from lopd_store.errors import (
     ConsistencyError,
     EngineError,
     FormatError,
+    HubError,
     IntegrityError,
     LopdError,
     NotFoundError,
@@ -33,6 +34,7 @@ from lopd_store.errors import (
     UsageError,
 )
 from lopd_store.generate import generate
+from lopd_store.hub import HubName
 from lopd_store.identity.model import Fingerprint, fingerprint
 from lopd_store.importing import Claims, Import, NamedTokenizer, import_file
 from lopd_store.inputs.prompts import prompts_from_file
@@ -43,6 +45,10 @@ from lopd_store.inputs.rollouts import (
 )
 from lopd_store.inputs.text import ModelRenderer
 from lopd_store.loading.decoded_rows import DecodedRows
+from lopd_store.merge import Merged, merge
+from lopd_store.publishing.prepare import PushOptions, push
+from lopd_store.publishing.push import Pushed
+from lopd_store.pulling.run import Pulled, pull
 from lopd_store.rows.precision import Precision
 from lopd_store.signal_difference import SignalDifference, compare_signals
 from lopd_store.signals import Signal, open_signal
@@ -72,18 +78,24 @@ __all__ = [
     "Exported",
     "Fingerprint",
     "FormatError",
+    "HubError",
+    "HubName",
     "Identity",
     "Import",
     "IntegrityError",
     "JobOptions",
     "LopdError",
     "Manifest",
+    "Merged",
     "ModelIdentity",
     "ModelRenderer",
     "NamedTokenizer",
     "NotFoundError",
     "Precision",
     "Problem",
+    "Pulled",
+    "PushOptions",
+    "Pushed",
     "Report",
     "Sampling",
     "Signal",
@@ -101,9 +113,12 @@ __all__ = [
     "generate",
     "import_file",
     "load",
+    "merge",
     "open_rollouts",
     "open_signal",
     "prompts_from_file",
+    "pull",
+    "push",
     "read_stamp",
     "rollouts_from_file",
     "rollouts_from_store",

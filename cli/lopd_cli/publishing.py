@@ -128,6 +128,7 @@ def _say(made: Pushed, *, json_wanted: bool) -> None:
         print_json(made.to_json())
         return
     echo(f"{made.destination} {made.artifact}")
-    echo(f"{made.url} commit {made.commit[:12]}; here it is called {made.ref}", err=True)
+    here = f"; here it is called {made.ref}" if made.ref else ""
+    echo(f"{made.url} commit {made.commit[:12]}{here}", err=True)
     pinned = f"{made.destination}@{made.artifact}"
     echo(f"to use exactly this one: {pinned}", err=True)

@@ -23,13 +23,13 @@ class Destination:
         repo: `org/name`.
         place: where in the repository.
         version: the git tag it gets; None leaves it on the main branch without one.
-        ref: what the store calls it afterwards.
+        ref: what the store calls it afterwards; None where no ref can be spelled so.
     """
 
     repo: str
     place: Place
     version: str | None
-    ref: str
+    ref: str | None
 
     @classmethod
     def parse(cls, text: str) -> "Destination":
@@ -51,12 +51,19 @@ class Destination:
             repo=name.repo,
             place=place,
             version=name.revision,
-            ref=ref_of(name.repo, place, name.revision),
+            ref=_ref(name.repo, place, name.revision),
         )
 
     def __str__(self) -> str:
         place = "" if self.place == Place() else f"/{self.place}"
         return f"{self.repo}{place}{f'@{self.version}' if self.version else ''}"
+
+
+def _ref(repo: str, place: Place, version: str | None) -> str | None:
+    try:
+        return ref_of(repo, place, version)
+    except UsageError:  # the Hub allows names that a store does not
+        return None
 
 
 def head(repo: str) -> Snapshot:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lopd_store.artifacts import Artifact, load, noises
-from lopd_store.building.progress import Progress
+from lopd_store.building.progress import Progress, Silence
 from lopd_store.building.work import at_work
 from lopd_store.digest import tagged
 from lopd_store.hub import committing
@@ -17,7 +17,7 @@ from lopd_store.publishing.card.statistics import measure
 from lopd_store.publishing.contents import contents
 from lopd_store.publishing.derive import derive
 from lopd_store.publishing.destination import Destination, card_in, head, require_free
-from lopd_store.publishing.push import Push
+from lopd_store.publishing.push import Push, Pushed
 from lopd_store.rows.precision import Precision
 from lopd_store.signing import envelopes, sign, signers
 from lopd_store.store import Store
@@ -42,6 +42,27 @@ class PushOptions:
     key: PrivateKey | None = None
     license: str | None = None
     private: bool | None = None
+
+
+def push(
+    store: Store,
+    ref: str,
+    name: str,
+    *,
+    options: PushOptions | None = None,
+    progress: Progress | None = None,
+) -> Pushed:
+    """Publish an artifact on the Hub, at `org/name[/config[/split]][@version]`.
+
+    Text is added beside the ids unless the options say otherwise: what is published is then
+    another artifact, which the store keeps under the name it has on the Hub.
+
+    Raises as `prepared` and `Push.run` do; UsageError on a name that is none.
+    """
+    progress = progress or Silence()
+    destination = Destination.parse(name)
+    with prepared(store, ref, destination, options or PushOptions(), progress) as ready:
+        return ready.run(progress)
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class Pushed:
         artifact: its id; another than the source's where text was added or log-probs rounded.
         source: the id of what was to be pushed.
         commit: the commit that has it.
-        ref: what the store calls it.
+        ref: what the store calls it; None where no ref can be spelled so.
         sent: bytes that the Hub did not have at that place.
         total: bytes of all its files.
     """
@@ -49,7 +49,7 @@ class Pushed:
     artifact: Digest
     source: Digest
     commit: str
-    ref: str
+    ref: str | None
     sent: int
     total: int
 
@@ -248,14 +248,14 @@ class Push:
         seen.remember(sight(revision=MAIN, moves=True))
         if self.destination.version:
             seen.remember(sight(revision=self.destination.version, moves=False))
-        ref = self.destination.ref
-        point(self.store, ref, self.artifact, expected=self.store.refs.get(ref))
+        if ref := self.destination.ref:
+            point(self.store, ref, self.artifact, expected=self.store.refs.get(ref))
         return Pushed(
             destination=self.destination,
             artifact=self.artifact,
             source=self.source,
             commit=commit,
-            ref=ref,
+            ref=self.destination.ref,
             sent=sent,
             total=self.total_bytes,
         )
