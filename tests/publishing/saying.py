@@ -14,8 +14,11 @@ class Heard:
     def begin(self, *, total_tokens: int, done_tokens: int) -> None:
         self.total, self.done = total_tokens, done_tokens
 
-    def advance(self, tokens: int) -> None:
-        self.done += tokens
+    def begin_transfer(self, *, total_bytes: int, done_bytes: int) -> None:
+        self.total, self.done = total_bytes, done_bytes
+
+    def advance(self, amount: int, /) -> None:
+        self.done += amount
 
     def say(self, message: str) -> None:
         self.says.append(message)

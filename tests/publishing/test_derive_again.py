@@ -25,8 +25,8 @@ DAY = 24 * 60 * 60
 class Stops(Heard):
     """Ctrl-C after the first shard."""
 
-    def advance(self, tokens: int) -> None:
-        super().advance(tokens)
+    def advance(self, amount: int, /) -> None:
+        super().advance(amount)
         raise KeyboardInterrupt
 
 
@@ -37,8 +37,8 @@ class Collects(Heard):
         super().__init__()
         self.store = store
 
-    def advance(self, tokens: int) -> None:
-        super().advance(tokens)
+    def advance(self, amount: int, /) -> None:
+        super().advance(amount)
         self.store.gc(grace_seconds=0)
 
 
@@ -103,8 +103,8 @@ def test_a_stopped_run_keeps_its_finished_shards(signal: Store) -> None:
 
 def test_a_run_that_was_killed_leaves_nothing_in_the_way(signal: Store, tmp_path: Path) -> None:
     class Copies(Heard):
-        def advance(self, tokens: int) -> None:
-            super().advance(tokens)
+        def advance(self, amount: int, /) -> None:
+            super().advance(amount)
             (folder,) = signal.builds.glob("derive-*")
             shutil.copytree(folder, tmp_path / folder.name, dirs_exist_ok=True)
 
