@@ -42,6 +42,24 @@ def download(name: str, *, what: What, patterns: Sequence[str], ignore: Sequence
         )
 
 
+def download_file(repo: str, path: str, *, commit: str, what: What) -> Path:
+    """One file of a repository at a commit; what is cached is not asked for.
+
+    Raises as `download` does.
+    """
+    from huggingface_hub import hf_hub_download
+
+    with reading(f"{repo}@{commit} {path}", repo, what):
+        return Path(hf_hub_download(repo, path, repo_type=what, revision=commit))
+
+
+def is_offline() -> bool:
+    """Whether nothing is to be asked of the Hub (`HF_HUB_OFFLINE`): the cache is all there is."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
 def cached_digest(path: Path) -> Digest | None:
     """The SHA-256 by whose name the cache keeps a large file; None for any other file.
 

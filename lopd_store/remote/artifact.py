@@ -72,7 +72,7 @@ class RemoteArtifact:
 
     def read(self, part: Descriptor) -> bytes:
         """A blob that is no shard, checked. Raises as `Files.read` does, and IntegrityError."""
-        return _read(self.files, self.place.blob(part), part)
+        return read_part(self.files, self.place.blob(part), part)
 
     def read_evidence(self) -> Iterator[tuple[Manifest, list[bytes]]]:
         """Manifests about this artifact, each with its layers; all are checked.
@@ -80,7 +80,7 @@ class RemoteArtifact:
         Raises as `read` does; FormatError for one that is about something else.
         """
         for entry in self.evidence:
-            data = _read(self.files, self.place.blob(entry, evidence=True), entry)
+            data = read_part(self.files, self.place.blob(entry, evidence=True), entry)
             manifest = Manifest.parse(data, what=f"{self.files} evidence {entry.digest.short}")
             about = manifest.subject.digest if manifest.subject else None
             if about != self.id:
@@ -100,21 +100,21 @@ def open_artifact(files: Files, place: Place) -> RemoteArtifact:
         FormatError: a document is not valid.
     """
     where = f"{files} {place}"
-    entry, evidence = _index(files, place)
+    entry, evidence = read_index(files, place)
     manifest = Manifest.parse(
-        _read(files, place.blob(entry), entry), what=f"{where} manifest {entry.digest.short}"
+        read_part(files, place.blob(entry), entry), what=f"{where} manifest {entry.digest.short}"
     )
     if manifest.kind not in media.KINDS:
         raise FormatError(
             f"{where}: expected an artifact of kind {', '.join(media.KINDS)},"
             f" found {manifest.artifact_type}"
         )
-    config = _read(files, place.blob(manifest.config), manifest.config)
+    config = read_part(files, place.blob(manifest.config), manifest.config)
     document = ArtifactDocument.parse(config, what=f"{where} artifact document")
     if problems := manifest.disagreements(document):
         raise FormatError.of(problems, subject=where)
     identities = tuple(
-        Identity.parse(_read(files, place.blob(layer), layer), what=f"{where} identity")
+        Identity.parse(read_part(files, place.blob(layer), layer), what=f"{where} identity")
         for layer in manifest.identities
     )
     return RemoteArtifact(
@@ -129,11 +129,11 @@ def open_artifact(files: Files, place: Place) -> RemoteArtifact:
 
 def artifact_at(files: Files, place: Place) -> Digest:
     """The id of the artifact at a place, as the index says. Raises as `open_artifact` does."""
-    return _index(files, place)[0].digest
+    return read_index(files, place)[0].digest
 
 
-def _index(files: Files, place: Place) -> tuple[Descriptor, tuple[Descriptor, ...]]:
-    """The artifact's descriptor, and those of the evidence."""
+def read_index(files: Files, place: Place) -> tuple[Descriptor, tuple[Descriptor, ...]]:
+    """The artifact's descriptor, and those of the evidence. Raises as `open_artifact` does."""
     where = f"{files} {place.index}"
     document = index.parse(files.read(place.index, limit=MAX_DOCUMENT_BYTES))
     entries = [Descriptor.from_json(entry) for entry in document["manifests"]]
@@ -148,8 +148,11 @@ def _index(files: Files, place: Place) -> tuple[Descriptor, tuple[Descriptor, ..
     return entries[0], tuple(entries[1:])
 
 
-def _read(files: Files, path: str, part: Descriptor) -> bytes:
-    """Size, then digest, then the bytes."""
+def read_part(files: Files, path: str, part: Descriptor) -> bytes:
+    """The bytes of what a descriptor names: size, then digest, then the bytes.
+
+    Raises as `Files.read` does, and IntegrityError.
+    """
     where = f"{files} {path}"
     if part.size > MAX_DOCUMENT_BYTES:
         raise FormatError(

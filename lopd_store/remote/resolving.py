@@ -1,18 +1,50 @@
 """From a name to artifacts on the Hub: the commit, the place, what is pinned, what was seen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from lopd_store.digest import Digest
 from lopd_store.errors import IntegrityError, NotFoundError, Problem
 from lopd_store.hub.names import HubName, is_commit
 from lopd_store.hub.snapshot import Snapshot, history, refs
-from lopd_store.remote.artifact import RemoteArtifact, artifact_at, open_artifact
+from lopd_store.remote.artifact import Files, RemoteArtifact, artifact_at, open_artifact
 from lopd_store.remote.layout import Place, places
 from lopd_store.remote.seen import Seen, Sight
 
 MAIN: Final = "main"
+
+
+class Repository(Files, Protocol):
+    """A repository at one commit."""
+
+    @property
+    def repo(self) -> str:
+        """`org/name`."""
+        ...
+
+    @property
+    def revision(self) -> str | None:
+        """As it was asked for; None for the main branch."""
+        ...
+
+    @property
+    def commit(self) -> str:
+        """What the revision is now: 40 hex characters."""
+        ...
+
+    @property
+    def files(self) -> Iterable[str]:
+        """The paths of its files, those of every index among them."""
+        ...
+
+
+class Opener(Protocol):
+    """What opens a repository: `Snapshot.open`, which asks the Hub, or another like it."""
+
+    def __call__(self, repo: str, *, revision: str | None = None) -> Repository:
+        """Raises as `Snapshot.open` does."""
+        ...
 
 
 def resolve(
@@ -32,33 +64,48 @@ def resolve(
             a document is not what its digest says.
         FormatError: a document is not valid.
     """
-    snapshot = Snapshot.open(name.repo, revision=name.revision)
-    chosen = _chosen(snapshot, name)
-    if name.digest is not None:
-        snapshot, chosen = _pinned(snapshot, name, chosen)
-    artifacts = [open_artifact(snapshot, place) for place in chosen]
+    repository, chosen = find(name)
+    artifacts = [open_artifact(repository, place) for place in chosen]
     if seen is not None and not accept_moved:
-        seen.check(sight(snapshot, artifacts), partial(history, name.repo, snapshot.commit))
+        commits = partial(history, name.repo, repository.commit)
+        seen.check(sight(repository, artifacts), commits)
     return artifacts
 
 
-def sight(snapshot: Snapshot, artifacts: Sequence[RemoteArtifact]) -> Sight:
+def find(name: HubName, *, open_at: Opener = Snapshot.open) -> tuple[Repository, list[Place]]:
+    """The repository, at the commit that a name means, and the places of its artifacts there.
+
+    No document is read but, where a digest is pinned, indexes. Raises as `resolve` does.
+    """
+    repository = open_at(name.repo, revision=name.revision)
+    chosen = _chosen(repository, name)
+    if name.digest is None:
+        return repository, chosen
+    return _pinned(repository, name, chosen, open_at)
+
+
+def sight(repository: Repository, artifacts: Sequence[RemoteArtifact]) -> Sight:
     """What the Hub shows, to be remembered."""
-    revision = snapshot.revision or MAIN
+    return sight_of(repository, {artifact.place: artifact.id for artifact in artifacts})
+
+
+def sight_of(repository: Repository, artifacts: Mapping[Place, Digest]) -> Sight:
+    """What the Hub shows at these places, to be remembered."""
+    revision = repository.revision or MAIN
     return Sight(
-        repo=snapshot.repo,
+        repo=repository.repo,
         revision=revision,
-        moves=revision == MAIN or not _is_fixed(snapshot.repo, revision),
-        commit=snapshot.commit,
-        artifacts={artifact.place: artifact.id for artifact in artifacts},
+        moves=revision == MAIN or not _is_fixed(repository.repo, revision),
+        commit=repository.commit,
+        artifacts=artifacts,
     )
 
 
-def _chosen(snapshot: Snapshot, name: HubName) -> list[Place]:
-    found = list(places(snapshot.files))
+def _chosen(repository: Repository, name: HubName) -> list[Place]:
+    found = list(places(repository.files))
     if not found:
         raise NotFoundError(
-            f"{snapshot}: expected an artifact of lopd (lopd/<config>/<split>/index.json), found"
+            f"{repository}: expected an artifact of lopd (lopd/<config>/<split>/index.json), found"
             " none: it was not published with lopd-store push"
         )
     wanted = [
@@ -68,29 +115,31 @@ def _chosen(snapshot: Snapshot, name: HubName) -> list[Place]:
     ]
     if not wanted:
         asked = "/".join(part for part in (name.config, name.split) if part)
-        raise NotFoundError(f"{snapshot}: expected {asked}, found {', '.join(map(str, found))}")
+        raise NotFoundError(f"{repository}: expected {asked}, found {', '.join(map(str, found))}")
     return wanted
 
 
 def _pinned(
-    snapshot: Snapshot, name: HubName, chosen: Sequence[Place]
-) -> tuple[Snapshot, list[Place]]:
+    repository: Repository, name: HubName, chosen: Sequence[Place], open_at: Opener
+) -> tuple[Repository, list[Place]]:
     """Where the pinned artifact is: at the revision that was named, else on main or at a tag."""
-    here = {place: artifact_at(snapshot, place) for place in chosen}
+    here = {place: artifact_at(repository, place) for place in chosen}
     if match := [place for place, digest in here.items() if digest == name.digest]:
-        return snapshot, match[:1]
+        return repository, match[:1]
     if name.revision is None:
         for tag in refs(name.repo).tags:
-            other = Snapshot.open(name.repo, revision=tag)
+            other = open_at(name.repo, revision=tag)
             for place in places(other.files):
                 if artifact_at(other, place) == name.digest:
                     return other, [place]
-    raise _not_there(snapshot, name, here)
+    raise _not_there(repository, name, here)
 
 
-def _not_there(snapshot: Snapshot, name: HubName, here: Mapping[Place, Digest]) -> IntegrityError:
+def _not_there(
+    repository: Repository, name: HubName, here: Mapping[Place, Digest]
+) -> IntegrityError:
     found = ", ".join(f"{digest} at {place}" for place, digest in here.items())
-    problem = Problem("pinned-digest", str(snapshot), str(name.digest), found or "none")
+    problem = Problem("pinned-digest", str(repository), str(name.digest), found or "none")
     return IntegrityError(str(problem), problems=[problem])
 
 

@@ -17,7 +17,7 @@ from lopd_store.remote.layout import Place
 from lopd_store.store import Store, durable, regular
 from lopd_store.store.locks import exclusive
 
-FORGET: Final = "--accept-moved takes it and remembers it instead"
+FORGET: Final = "`lopd-store pull --accept-moved` takes it and remembers it instead"
 _MAX_BYTES: Final = 16 << 20
 
 
@@ -66,6 +66,19 @@ class Seen:
             found = f"{now.commit}, which does not come from it"
             problems.append(Problem("rewound-branch", where, f"commit {before} or later", found))
         return problems
+
+    def knows(self, repo: str, revision: str) -> bool:
+        """Whether artifacts were seen there."""
+        return revision in self._read(repo)
+
+    def is_as_it_was(
+        self, repo: str, revision: str, commit: str, place: Place, id_: Digest
+    ) -> bool:
+        """Whether exactly this was seen last: then there is nothing to compare or to remember."""
+        record = self._read(repo).get(revision)
+        if record is None or record["commit"] != commit:
+            return False
+        return bool(record["artifacts"].get(str(place)) == str(id_))
 
     def check(self, now: Sight, history: Callable[[], Collection[str]]) -> None:
         """Raise IntegrityError where the Hub contradicts what was seen."""

@@ -1,0 +1,163 @@
+"""Artifacts on the Hub as its client's cache has them: what was once there is there offline too."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from lopd_store import hub
+from lopd_store.documents.manifest import Descriptor
+from lopd_store.errors import (
+    FormatError,
+    IntegrityError,
+    NotFoundError,
+    Problem,
+    StoreError,
+    UsageError,
+)
+from lopd_store.hub import HubName
+from lopd_store.hub.snapshot import Snapshot, history
+from lopd_store.remote.artifact import RemoteArtifact, open_artifact
+from lopd_store.remote.layout import INDEX, places
+from lopd_store.remote.resolving import MAIN, Repository, find, sight
+from lopd_store.remote.seen import Seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedSnapshot:
+    """A repository at a commit, in the client's cache: a file comes there when it is read.
+
+    Attributes:
+        repo: `org/name`.
+        revision: as it was asked for; None for the main branch.
+        folder: of the cache, named by the commit.
+    """
+
+    repo: str
+    revision: str | None
+    folder: Path
+
+    @classmethod
+    def open(cls, repo: str, *, revision: str | None = None) -> "CachedSnapshot":
+        """Ask the Hub for the commit; where it does not answer, the cache says what it was.
+
+        Raises as `hub.download` does.
+        """
+        name = f"{repo}@{revision}" if revision else repo
+        folder = hub.download(name, what="dataset", patterns=(f"lopd/*/{INDEX}",))
+        return cls(repo=repo, revision=revision, folder=folder)
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.revision or MAIN} ({self.commit[:12]})"
+
+    @property
+    def commit(self) -> str:
+        """40 hex characters."""
+        return self.folder.name
+
+    @property
+    def files(self) -> list[str]:
+        """The paths of the indexes."""
+        found = self.folder.glob(f"lopd/*/*/{INDEX}")
+        return sorted(path.relative_to(self.folder).as_posix() for path in found)
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        """A file, whole. Raises as `Files.read` does."""
+        file = self.folder / path
+        if not file.is_file():
+            file = hub.download_file(self.repo, path, commit=self.commit, what="dataset")
+        with file.open("rb") as opened:
+            data = opened.read(limit + 1)
+        if len(data) > limit:
+            raise FormatError(f"{self} {path}: expected at most {limit} bytes, found more")
+        return data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedArtifact:
+    """One artifact whose documents are in the cache, and its shards when they are asked for.
+
+    Attributes:
+        snapshot: the repository, at a commit.
+        artifact: its documents, each read and checked.
+    """
+
+    snapshot: Repository
+    artifact: RemoteArtifact
+
+    def shards(self) -> Iterator[tuple[Descriptor, Path]]:
+        """Download what is missing; each shard in row order with its file, whose bytes nobody read.
+
+        Raises:
+            NotFoundError: a shard is not there, or the Hub does not answer.
+            IntegrityError: one has another size than the manifest says.
+        """
+        place, snapshot = self.artifact.place, self.snapshot
+        name = f"{snapshot.repo}@{snapshot.commit}"
+        folder = hub.download(name, what="dataset", patterns=(place.shards,))
+        for layer, path in self.artifact.shards():
+            file = folder / path
+            if not file.is_file():
+                raise NotFoundError(
+                    f"{snapshot}: expected a shard {path}, found none: ask for the repository to be"
+                    f" published again; `lopd-store verify {name}` says what else is missing"
+                )
+            if (size := file.stat().st_size) != layer.size:
+                problem = Problem(
+                    "size-mismatch", str(file), f"{layer.size} bytes", f"{size} bytes"
+                )
+                raise IntegrityError(str(problem), problems=[problem])
+            yield layer, file
+
+
+def open_cached(name: HubName, *, seen: Seen | None) -> CachedArtifact | None:
+    """The artifact that a name means; None for a repository of shards that no manifest names.
+
+    Offline nothing is compared with what was seen: the cache has what was compared when it came.
+
+    Args:
+        name: must mean one artifact.
+        seen: what was seen of repositories; it is compared, and remembers what was opened.
+
+    Raises:
+        UsageError: several artifacts, of which none is named.
+        NotFoundError, IntegrityError, FormatError: as `resolving.resolve`.
+    """
+    revision = name.revision or MAIN
+    if not (name.config or name.digest) and _is_plain(name):
+        if seen is not None and seen.knows(name.repo, revision):
+            problem = Problem("artifact-gone", f"{name.repo}@{revision}", "an artifact", "none")
+            raise IntegrityError(str(problem), problems=[problem])
+        return None
+    repository, chosen = find(name, open_at=CachedSnapshot.open)
+    if len(chosen) > 1:
+        raise UsageError(
+            f"{repository}: expected a name of one artifact, found several: "
+            + ", ".join(f"{name.repo}/{place}" for place in chosen)
+        )
+    artifact = open_artifact(repository, chosen[0])
+    if seen is not None and not hub.is_offline():
+        _compare(seen, repository, artifact)
+    return CachedArtifact(snapshot=repository, artifact=artifact)
+
+
+def _is_plain(name: HubName) -> bool:
+    """Whether a repository has no artifact; the cache is asked where the Hub does not answer."""
+    try:
+        return not any(places(Snapshot.open(name.repo, revision=name.revision).files))
+    except NotFoundError:
+        cached = CachedSnapshot.open(name.repo, revision=name.revision)
+        return not any(places(cached.files))
+
+
+def _compare(seen: Seen, snapshot: Repository, artifact: RemoteArtifact) -> None:
+    """Raise IntegrityError where the Hub contradicts what was seen; else remember it."""
+    revision = snapshot.revision or MAIN
+    what = (snapshot.repo, revision, snapshot.commit, artifact.place, artifact.id)
+    if seen.is_as_it_was(*what):
+        return
+    now = sight(snapshot, [artifact])
+    seen.check(now, partial(history, snapshot.repo, snapshot.commit))
+    with suppress(StoreError):  # a store that is only read: opening does not need its memory
+        seen.remember(now)

@@ -1,0 +1,7 @@
+"""Shards by any name a person gives them: a ref, a file, a folder, a dataset on the Hub."""
+
+from lopd_store.shard_sets.files import shards_in
+from lopd_store.shard_sets.opening import open_shard_set
+from lopd_store.shard_sets.shard_set import ShardSet, as_named
+
+__all__ = ["ShardSet", "as_named", "open_shard_set", "shards_in"]

@@ -1,0 +1,105 @@
+"""From the name that a person gives to the shards it means."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lopd_store import hub
+from lopd_store.artifacts import Artifact, load
+from lopd_store.errors import FormatError, NotFoundError, UsageError
+from lopd_store.shard_sets.files import from_files, shards_in
+from lopd_store.shard_sets.published import from_hub
+from lopd_store.shard_sets.shard_set import ShardSet, as_named
+from lopd_store.store import Store
+
+
+def open_shard_set(name: str, *, root: Path | None) -> ShardSet:
+    """Open what a person names: a file, a folder, else a ref or id, else a name on the Hub.
+
+    Artifacts of kind sft and rollouts open too: `kind` says which it is.
+
+    Args:
+        name: a Parquet file; a folder with Parquet files in it or in its `data`; a ref or an id in
+            the store; `org/name[/config[/split]][@revision][@sha256:…]` on the Hub, whose
+            environment variables count (HF_HUB_OFFLINE, …).
+        root: the store's folder; None when there is none to look in.
+
+    Raises:
+        NotFoundError: nothing has that name, or an artifact's shard is missing.
+        UsageError: a whole store.
+        IntegrityError: a document of the artifact is not what its name says.
+        FormatError: a file that is not a shard, no shard at all, or shards of several kinds.
+    """
+    path = Path(name)
+    store = _store_at(root)
+    if _is(path, Path.is_file):
+        return from_files(name, [path], store)
+    if name and _is(path, Path.is_dir):
+        if (path / "oci-layout").exists():
+            raise UsageError(f"{name} is a whole store: name one artifact of it (--store {name})")
+        if files := shards_in(path):
+            return from_files(name, files, store)
+    if path.suffix == ".parquet":
+        raise NotFoundError(f"expected a shard at {name}, found no such file")
+    if artifact := _in_store(name, root):
+        return _from_store(name, artifact)
+    if hub.is_artifact_name(name):
+        try:
+            return from_hub(name, store)
+        except NotFoundError as error:
+            here = f"no ref or artifact {name!r} in {root or 'a store'}"
+            raise NotFoundError(f"{here}, and on the Hub: {error}") from error
+    raise NotFoundError(
+        "expected a shard, a folder of *.parquet shards, an artifact of a store or org/dataset on"
+        f" the Hub, found nothing named {name!r}"
+    )
+
+
+def _is(path: Path, kind: Callable[[Path], bool]) -> bool:
+    try:
+        return kind(path)
+    except (OSError, ValueError):  # too long for a file's name, or a NUL in it
+        return False
+
+
+def _store_at(root: Path | None) -> Store | None:
+    try:
+        return None if root is None else Store.open(root)
+    except NotFoundError:
+        return None
+
+
+def _in_store(name: str, root: Path | None) -> Artifact | None:
+    """The artifact of that name; None where no store has it and the Hub may."""
+    if root is None:
+        return None
+    try:
+        store = Store.open(root)
+        store.refs.resolve(name)
+    except NotFoundError:
+        if hub.is_artifact_name(name):
+            return None
+        raise
+    return load(store, name)
+
+
+def _from_store(name: str, artifact: Artifact) -> ShardSet:
+    """An artifact, once every shard is there in its size: training must not stop at the last."""
+    if problems := artifact.manifest.disagreements(artifact.document):
+        raise FormatError.of(problems, subject=name)
+    for layer in artifact.shards:
+        artifact.store.blobs.size(layer.digest, expected=layer.size)
+    return ShardSet(
+        name=name,
+        id=artifact.id,
+        kind=artifact.document.kind,
+        identities=artifact.identities,
+        rows=artifact.document.rows,
+        tokens=artifact.document.tokens,
+        content_digest=artifact.document.content_digest,
+        store=artifact.store,
+        _digests=lambda: tuple(layer.digest for layer in artifact.shards),
+        _open=lambda: (
+            as_named(shard, layer)
+            for shard, layer in zip(artifact.open_shards(), artifact.shards, strict=True)
+        ),
+    )
