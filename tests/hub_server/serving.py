@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         body, headers = bytearray(answer.body), dict(answer.headers)
         for fault in faults:
             headers |= fault.headers
-            if fault.flip is not None and body:
+            if fault.flip is not None and fault.flip < len(body):
                 body[fault.flip] ^= 1
         request.status = answer.status
         self.send_response(answer.status)
@@ -131,7 +131,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        stop = min((f.cut for f in faults if f.cut is not None), default=len(body))
+        cuts = [f.cut for f in faults if f.cut is not None and not request.received]
+        stop = min(cuts, default=len(body))
         for start in range(0, min(stop, len(body)), CHUNK):
             time.sleep(sum(fault.pause for fault in faults))
             chunk = body[start : min(start + CHUNK, stop)]
@@ -142,7 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _end(self) -> None:
         """The connection ends here, in the middle of what it was at."""
-        self.connection.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # the client may be gone already
+            self.connection.shutdown(socket.SHUT_RDWR)
         raise ConnectionAbortedError
 
 

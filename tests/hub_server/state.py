@@ -142,7 +142,8 @@ class Fault:
         headers: answered over our own: `ETag`, `Retry-After`, `X-Linked-Etag`, …
         cut: the connection ends after so many bytes of the body, received if there is one to
             receive, sent otherwise.
-        flip: the place of a byte of the answer's body whose lowest bit is flipped.
+        flip: the place of a byte of this answer's body whose lowest bit is flipped; `Hub.damage`
+            changes a file for all requests.
         lost: what was asked is done, and the connection ends without an answer.
         pause: seconds before each chunk of 64 KiB received or sent.
     """
@@ -263,6 +264,17 @@ class Hub:
         commit = repository.commits[self.revision(name, revision, kind)]
         return {path: repository.blobs[file.etag] for path, file in commit.files.items()}
 
+    def damage(
+        self, name: str, path: str, data: bytes | None = None, revision: str = "main"
+    ) -> None:
+        """Send these bytes for a file from now on; None: its own, one bit in the middle flipped."""
+        own = self.files(name, revision)[path]
+        if data is None:
+            middle = len(own) // 2
+            data = own[:middle] + bytes([own[middle] ^ 1]) + own[middle + 1 :]
+        commit = self.repository(name).commits[self.revision(name, revision)]
+        self.damaged[commit.files[path].etag] = data
+
     def held(self, namespace: str) -> int:
         """Bytes of the large files of all repositories of a user or an organization."""
         return sum(
@@ -280,8 +292,9 @@ class Hub:
         self, cache: Path, *, token: str | None = None, **more: str
     ) -> Mapping[str, str]:
         """For a client's process: this Hub, a cache of its own, no other host."""
+        hidden = ("HF_", "LOPD_TEST_HUB_")  # tokens of the real one
         return {
-            **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
+            **{name: value for name, value in os.environ.items() if not name.startswith(hidden)},
             "HF_ENDPOINT": self.endpoint,
             "HF_HOME": str(cache),
             "HF_HUB_OFFLINE": "0",
