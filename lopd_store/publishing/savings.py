@@ -1,19 +1,18 @@
 """What rounding would save: some row groups are rounded and written, and stand for the others."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-import numpy as np
-
 from lopd_store import canonical
 from lopd_store.artifacts import Artifact
+from lopd_store.digest import Digest
 from lopd_store.errors import UsageError
 from lopd_store.publishing.changes import Change, changes
 from lopd_store.rows.columns import LOGPROB_COLUMNS
-from lopd_store.rows.precision import Precision
+from lopd_store.rows.precision import EXACT, Precision
 from lopd_store.shards.footer import Group
 from lopd_store.shards.reader import Shard
 from lopd_store.shards.writer import write_shards
@@ -30,7 +29,7 @@ class Savings:
         now: bytes now, as the shards' footers say.
         then: bytes rounded; estimated unless `sampled` is `groups`.
         sampled: row groups that were rounded and written to know it.
-        groups: row groups in all.
+        groups: row groups that rounding changes.
     """
 
     precision: Precision
@@ -64,36 +63,49 @@ class Savings:
 def savings(artifact: Artifact, precision: Precision, *, sample: int = SAMPLE) -> Savings:
     """What `derive` with this precision would save, without making it.
 
+    Nothing, where log-probs are rounded already and cannot be rounded so far.
+
     Args:
         artifact: its shards are looked at as they lie there; their digests are not checked.
         precision: what to round to.
-        sample: how many row groups to write, spread evenly; all of them where there are fewer.
+        sample: at most so many row groups are written, spread evenly.
 
     Raises:
-        UsageError: log-probs that are rounded already cannot be rounded so far; `sample` below 1.
+        UsageError: `sample` below 1.
         NotFoundError, IntegrityError, FormatError: a shard is missing or damaged.
     """
     if sample < 1:
         raise UsageError(f"expected at least 1 row group to sample, found {sample}")
-    change_of = changes(artifact, texts=False, precision=precision)
+    rounded = _rounded(artifact, precision)
     blobs = artifact.store.blobs
     shards = [(Shard.open(blobs.path(each.digest)), each.identity) for each in artifact.shards]
-    places = [(shard, at, who) for shard, who in shards for at in range(shard.row_groups)]
-    now = sum(_stored(shard.groups) for shard, _ in shards)
-    chosen = np.unique(np.linspace(0, len(places) - 1, min(sample, len(places))).round())
-    before = after = 0
-    for shard, group, identity in (places[int(place)] for place in chosen):
-        stored = _stored([shard.groups[group]])
-        change = change_of.get(identity)
-        before += stored
-        after += stored if change is None else _rewritten(shard, group, change)
+    places = [
+        (shard, at, rounded[identity])
+        for shard, identity in shards
+        for at in range(shard.row_groups)
+        if identity in rounded
+    ]
+    now = _stored(group for shard, _ in shards for group in shard.groups)
+    before = _stored(shard.groups[at] for shard, at, _ in places)
+    chosen = places[:: max(1, -(-len(places) // sample))]
+    seen = _stored(shard.groups[at] for shard, at, _ in chosen)
+    written = sum(_rewritten(*place) for place in chosen)
     return Savings(
         precision=precision,
         now=now,
-        then=round(now * after / before) if before else 0,
+        then=now - before + (round(before * written / seen) if seen else 0),
         sampled=len(chosen),
         groups=len(places),
     )
+
+
+def _rounded(artifact: Artifact, precision: Precision) -> dict[Digest, Change]:
+    """Identity → what rounding does to its rows, for those that are changed by it."""
+    try:
+        found = changes(artifact, texts=False, precision=precision)
+    except UsageError:  # rounded already, less far: that stays
+        return {}
+    return {identity: one for identity, one in found.items() if one.precision != EXACT}
 
 
 def _rewritten(shard: Shard, group: int, change: Change) -> int:
@@ -110,11 +122,6 @@ def _rewritten(shard: Shard, group: int, change: Change) -> int:
 
 
 def _stored(groups: Iterable[Group]) -> int:
-    return sum(_sizes(groups))
-
-
-def _sizes(groups: Iterable[Group]) -> Iterator[int]:
-    for group in groups:
-        for chunk in group.chunks:
-            if chunk.path[0] in LOGPROB_COLUMNS:
-                yield chunk.stored
+    """Bytes of the log-prob columns of row groups."""
+    chunks = (chunk for group in groups for chunk in group.chunks)
+    return sum(chunk.stored for chunk in chunks if chunk.path[0] in LOGPROB_COLUMNS)
