@@ -32,7 +32,7 @@ Random = np.random.Generator
 Numbers = npt.NDArray[Any]
 
 
-def make_artifact(root: Path, *, tokens: int) -> Digest:
+def make_artifact(root: Path, *, tokens: int, seed: int = 0) -> Digest:
     """Store an artifact of at least `tokens` response tokens under `root` and return its id."""
     store = Store.open(root, create=True)
     reading = identify(Tokenizer(models.BPE(vocab={"a": 0, "b": 1}, merges=[])), folder=root)
@@ -43,7 +43,7 @@ def make_artifact(root: Path, *, tokens: int) -> Digest:
         skipped=(),
         shard_tokens=SHARD_TOKENS,
     )
-    return store_artifact(store, draft, _batches(tokens)).digest
+    return store_artifact(store, draft, _batches(tokens, seed)).digest
 
 
 def _identity(tokenizer: TokenizerIdentity) -> Identity:
@@ -80,8 +80,8 @@ def _identity(tokenizer: TokenizerIdentity) -> Identity:
     )
 
 
-def _batches(tokens: int) -> Iterator[pa.RecordBatch]:
-    random = np.random.default_rng(0)
+def _batches(tokens: int, seed: int) -> Iterator[pa.RecordBatch]:
+    random = np.random.default_rng(seed)
     while tokens > 0:
         rows, held = _rows(random)
         tokens -= held
