@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lopd_store.artifacts import Artifact
 from lopd_store.documents.noise import Noise
-from lopd_store.errors import FormatError
+from lopd_store.errors import FormatError, UsageError
 from lopd_store.hub.names import HubName
 from lopd_store.publishing.card.statistics import Statistics
 from lopd_store.remote.layout import Place
@@ -33,7 +33,8 @@ class CardFacts:
     signed_by: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _ = self.name  # a repository and a version that can be typed
+        if (parsed := self.name).repo != self.repo or parsed.revision != self.version:
+            raise UsageError(f"expected org/name and a version, found {self.repo}, {self.version}")
         document, counted = self.artifact.document, self.statistics
         says = (document.rows, document.tokens, document.prompt_tokens)
         found = (counted.rows, counted.tokens, counted.prompt_tokens)
