@@ -12,6 +12,7 @@ from lopd_cli.keeping import gc, rm, tag
 from lopd_cli.looking import diff, log, ls, show
 from lopd_cli.making import build, generate
 from lopd_cli.publishing import push
+from lopd_cli.pulling import pull
 from lopd_cli.querying import sql
 from lopd_cli.serving import serve
 from lopd_cli.signing import keygen, sign
@@ -29,6 +30,6 @@ def main() -> None:
 
 for command in (
     generate, build, verify, fingerprint, stamp, keygen, sign, ls, show, log, diff, sql, import_,
-    export, push, serve, tag, rm, gc, fsck,
+    export, push, pull, serve, tag, rm, gc, fsck,
 ):  # fmt: skip
     main.add_command(command)

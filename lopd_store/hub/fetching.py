@@ -40,7 +40,7 @@ def fetch(
         destination: grows to `size` bytes; what stands there already is taken for the beginning,
             and its bytes count in the digest.
         size: how many bytes the file must have; not one more is taken.
-        advance: see `Advance`.
+        advance: see `Advance`; what stands there already is not told.
 
     Raises:
         NotFoundError: no such file, or the Hub stopped answering; `destination` keeps what came.
@@ -49,7 +49,6 @@ def fetch(
     """
     state = hashlib.sha256()
     have = _hash_beginning(destination, state, size)
-    advance(have)
     with destination.open("ab") as file:
         for block in _blocks(snapshot, path, start=have, length=size - have, whole=size):
             file.write(block)
@@ -98,10 +97,7 @@ def _blocks(
             reason = str(error)
         failures = failures + 1 if start == before else 0
         if failures >= _TRIES:
-            raise NotFoundError(
-                f"{snapshot} {path}: the Hub stopped answering: {reason}; run it again: what came"
-                " is kept"
-            )
+            raise NotFoundError(f"{snapshot} {path}: the Hub stopped answering: {reason}")
         time.sleep(min(_LONGEST_WAIT, 0.2 * 2**failures))
 
 
@@ -131,7 +127,8 @@ def _answer(
             hf_raise_for_status(response)
         skip = _first_byte(response, start=start, whole=whole, where=f"{snapshot} {path}")
         try:
-            yield _without(skip, response.iter_raw(_BLOCK))
+            # Blocks as they come: gathered into larger ones, those before a break would be lost.
+            yield _without(skip, response.iter_raw())
         except (errors.HTTPError, TimeoutError, ConnectionError) as error:
             raise _BrokenError(type(error).__name__) from error
 

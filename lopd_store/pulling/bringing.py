@@ -1,0 +1,151 @@
+"""Files of the Hub into a stage: several at once, each checked against its digest."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from lopd_store.building.progress import Progress
+from lopd_store.digest import Digest
+from lopd_store.documents.manifest import Descriptor
+from lopd_store.errors import (
+    DigestMismatchError,
+    IntegrityError,
+    LopdError,
+    NotFoundError,
+    Problem,
+)
+from lopd_store.hub.fetching import fetch
+from lopd_store.hub.snapshot import Snapshot
+from lopd_store.pulling.stage import Stage
+from lopd_store.store import Store, durable
+
+AT_ONCE: Final = 4  # one connection seldom fills a line; more ask for rate limits
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A blob of an artifact, and its path in the repository."""
+
+    blob: Descriptor
+    path: str
+
+
+class StoppedError(Exception):
+    """Another thread has failed, or the person has had enough: this one ends."""
+
+
+class Told:
+    """`Progress.advance` for several threads, which also tells them to stop."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def __call__(self, count: int) -> None:
+        """So many bytes have come. Raises StoppedError."""
+        if self._stopped.is_set():
+            raise StoppedError
+        with self._lock:
+            self._progress.advance(count)
+
+    def stop(self) -> None:
+        """Every thread stops at its next block."""
+        self._stopped.set()
+
+
+def at_once(work: Callable[[Item], Result], items: Iterable[Item], told: Told) -> list[Result]:
+    """`work(item)` of each item by several threads; the first error stops them all."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        futures = [pool.submit(work, item) for item in items]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:  # Ctrl-C too
+            told.stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [future.result() for future in futures]
+
+
+def missing(store: Store, parts: Sequence[Part], told: Told) -> list[Part]:
+    """Those that the store lacks, or that are damaged there; all others were read."""
+
+    def is_there(part: Part) -> bool:
+        try:
+            store.blobs.check(part.blob.digest, size=part.blob.size)
+        except (IntegrityError, NotFoundError):
+            return False
+        return True
+
+    found = at_once(is_there, parts, told)
+    return [part for part, there in zip(parts, found, strict=True) if not there]
+
+
+def check_listing(snapshot: Snapshot, parts: Sequence[Part]) -> None:
+    """Compare what the Hub says of files with their descriptors, before a byte of them comes.
+
+    Raises:
+        IntegrityError: a file of another size or digest.
+        NotFoundError: a file is missing, and nothing worse.
+    """
+    problems = [problem for part in parts for problem in _listed(snapshot, part)]
+    if problems:
+        only_missing = all(problem.kind == "missing-file" for problem in problems)
+        error: type[LopdError] = NotFoundError if only_missing else IntegrityError
+        raise error.of(problems, subject=str(snapshot))
+
+
+def bring(snapshot: Snapshot, parts: Sequence[Part], stage: Stage, told: Told) -> None:
+    """Bring blobs here, whole; what an earlier run has brought is not asked for again.
+
+    Raises:
+        IntegrityError: a file is not what its descriptor says.
+        NotFoundError: a file is missing, or the Hub stopped answering; the stage keeps what came.
+        StoreError: the disk refuses.
+    """
+    at_once(lambda part: _bring_one(snapshot, part, stage, told), parts, told)
+
+
+def _bring_one(snapshot: Snapshot, part: Part, stage: Stage, told: Told) -> None:
+    resumed = stage.size(part.blob.digest) > 0
+    found = _fetched(snapshot, part, stage, told)
+    if found != part.blob.digest and resumed:  # a power cut may have spoilt what was there
+        stage.path(part.blob.digest).unlink()
+        found = _fetched(snapshot, part, stage, told)
+    if found != part.blob.digest:
+        where = f"{snapshot} {part.path}"
+        raise DigestMismatchError(where=where, expected=str(part.blob.digest), found=str(found))
+
+
+def _fetched(snapshot: Snapshot, part: Part, stage: Stage, told: Told) -> Digest:
+    path = stage.path(part.blob.digest)
+    with durable.explained("cannot write", path), resumable():
+        return fetch(snapshot, part.path, path, size=part.blob.size, advance=told)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """What the Hub fails to give within says that another try goes on from there."""
+    try:
+        yield
+    except NotFoundError as error:
+        raise NotFoundError(f"{error}; run it again: what came is kept") from error
+
+
+def _listed(snapshot: Snapshot, part: Part) -> list[Problem]:
+    file = snapshot.files.get(part.path)
+    if file is None:
+        return [Problem("missing-file", part.path, f"{part.blob.size} bytes", "no such file")]
+    if file.size != part.blob.size:
+        expected, found = f"{part.blob.size} bytes", f"{file.size} bytes"
+        return [Problem("size-mismatch", part.path, expected, found)]
+    if file.sha256 is not None and file.sha256 != part.blob.digest:
+        expected, shown = str(part.blob.digest), str(file.sha256)
+        return [Problem("digest-mismatch", part.path, expected, shown)]
+    return []
