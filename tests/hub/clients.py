@@ -48,8 +48,12 @@ class Client:
 
     def start(self, *words: object, **environment: str) -> subprocess.Popen[str]:
         """`lopd-store` under way, for a test to kill."""
+        return self.start_python(_LOPD_STORE, *words, **environment)
+
+    def start_python(self, code: str, *words: object, **environment: str) -> subprocess.Popen[str]:
+        """Code under way, for a test to kill."""
         return subprocess.Popen(
-            [sys.executable, "-c", _LOPD_STORE, *map(str, words)],
+            [sys.executable, "-c", code, *map(str, words)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -98,6 +98,19 @@ def test_an_upload_that_breaks_off_leaves_nothing_and_is_sent_again(
     assert (second.status, second.received) == (200, len(ROWS))
 
 
+def test_a_client_killed_in_the_middle_leaves_nothing_of_the_file(hub: Hub, client: Client) -> None:
+    before = hub.create("org/data").blobs.copy()
+    hub.faults.append(Fault(match="^PUT", pause=0.2))
+    with client.start_python(BEGIN + SEND, "org/data") as process:
+        while not any(request.received for request in hub.asked("^PUT")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    assert 0 < hub.asked("^PUT")[0].received < len(ROWS)
+    assert hub.repository("org/data").blobs == before
+    assert shown(client, SEND, "org/data") == [True]
+
+
 def test_a_large_file_goes_in_parts_and_only_those_that_failed_again(
     hub: Hub, client: Client
 ) -> None:
@@ -222,6 +235,17 @@ def test_a_full_namespace_takes_what_it_has_and_nothing_more(
     assert status == 403
     assert "storage limit reached" in message
     assert set(hub.files(data)) == {".gitattributes", "a.parquet", "b.json", "c.parquet", "d.txt"}
+
+
+def test_a_file_above_the_limit_is_refused_by_itself(hub: Hub, client: Client, data: str) -> None:
+    hub.limit = 100
+    code = """
+        files = {'c.parquet': b'PAR1' * 100, 'd.parquet': b'PAR1'}
+        try: commit(files)
+        except ValueError as error: show('too large' in str(error))
+    """
+    assert shown(client, code, data) == [True]
+    assert "d.parquet" not in hub.files(data)
 
 
 def test_long_listings_come_in_pages(hub: Hub, client: Client, data: str) -> None:

@@ -193,6 +193,7 @@ class Hub:
         faults: what goes wrong; all that strike a request do.
         damaged: ETag → the bytes sent for that file instead of its own.
         quotas: namespace → bytes of large files that it may hold.
+        limit: bytes that one file may have.
         part: bytes above which a large file is sent in parts of that size.
         page: entries of a listing in one answer.
     """
@@ -208,6 +209,7 @@ class Hub:
     faults: list[Fault] = field(default_factory=list)
     damaged: dict[str, bytes] = field(default_factory=dict)
     quotas: dict[str, int] = field(default_factory=dict)
+    limit: int = 50_000_000_000
     part: int = 5 << 20
     page: int = 1000
     endpoint: str = ""
@@ -235,11 +237,11 @@ class Hub:
         branch: str = "main",
         message: str = "A commit",
     ) -> str:
-        """Add files, or remove those that are None; what is not there yet is created."""
+        """Add files, or remove those that are None; a new branch begins at main's head."""
         with self.lock:
             repository = self.repositories.get((kind, name)) or self.create(name, kind)
-            head = repository.resolve(branch) or repository.resolve("main")
-            files = dict(head.files if head else {})
+            head = repository.branches.setdefault(branch, repository.branches["main"])
+            files = dict(repository.commits[head].files)
             for path, data in changes.items():
                 files.pop(path, None)
                 if data is not None:

@@ -54,29 +54,33 @@ def batch(api: Api, kind: Kind, repo: str) -> Answer:
     coming = sum(each["size"] for each in new)
     if coming + api.hub.held(namespace) > api.hub.quotas.get(namespace, coming + (1 << 62)):
         raise RefusalError(403, "", FULL)
-    parted = [each for each in new if each["size"] > api.hub.part]
+    parted = any(each["size"] > api.hub.part for each in new)
     return as_json(
         {
             "transfer": "multipart" if parted else "basic",
             "objects": [
-                each | ({"actions": _actions(api, repository, each)} if each in new else {})
+                each | (_told(api, repository, each) if each in new else {})
                 for each in asked["objects"]
             ],
         }
     )
 
 
-def _actions(api: Api, repository: Repository, asked: JSON) -> JSON:
-    """Addresses on the far host that ask for no token, as presigned ones do not."""
-    kind, name, oid = repository.kind, repository.name, asked["oid"]
+def _told(api: Api, repository: Repository, asked: JSON) -> JSON:
+    """Addresses on the far host that ask for no token, as presigned ones do not; or why none."""
+    kind, name, oid, size = repository.kind, repository.name, asked["oid"], asked["size"]
+    if size > api.hub.limit:
+        told = f"File is too large: expected at most {api.hub.limit} bytes, found {size}"
+        return {"error": {"code": 422, "message": told}}
     page = f"{api.hub.endpoint}/{'' if kind == 'model' else 'datasets/'}{name}"
     href, part = f"{api.hub.far}/{kind}s/{name}/{oid}", api.hub.part
     upload: JSON = {"href": href}
-    if asked["size"] > part:
-        parts = range(1, -(-asked["size"] // part) + 1)
+    if size > part:
+        parts = range(1, -(-size // part) + 1)
         header = {"chunk_size": str(part)} | {str(n): f"{href}/{n}" for n in parts}
         upload = {"href": f"{api.hub.endpoint}/{kind}s/{name}/{oid}/complete", "header": header}
-    return {"upload": upload, "verify": {"href": f"{page}.git/info/lfs/verify"}}
+    verify = {"href": f"{page}.git/info/lfs/verify"}
+    return {"actions": {"upload": upload, "verify": verify}}
 
 
 @ENDPOINTS("PUT", FAR)
