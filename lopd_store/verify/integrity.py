@@ -5,7 +5,6 @@ Nothing stops at the first problem.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,46 +13,29 @@ from lopd_store.digest import Digest
 from lopd_store.documents.artifact import ArtifactDocument
 from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Descriptor, Manifest
-from lopd_store.documents.skipped import parse_skipped
 from lopd_store.errors import FormatError, IntegrityError, LopdError, Problem
-from lopd_store.identity.tokenizer import blob_problems
 from lopd_store.rows.columns import type_text
 from lopd_store.rows.sample_id import Occurrences
 from lopd_store.shards.reader import Shard
 from lopd_store.store import Store
+from lopd_store.verify.documents import Documents, check_documents
 from lopd_store.verify.report import Report
 from lopd_store.verify.rows import Tally, check_rows
 from lopd_store.verify.workers import Workers, workers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Documents:
-    """The documents of an artifact that could be read.
-
-    Attributes:
-        manifest: the OCI manifest.
-        artifact: what came out.
-        identities: who made the rows, by digest.
-    """
-
-    manifest: Manifest
-    artifact: ArtifactDocument
-    identities: dict[Digest, Identity]
-
-
 def check_artifact(store: Store, artifact: Digest, report: Report) -> Documents | None:
     """Check one artifact of a store. None when its documents are too damaged to go on."""
-    documents = _documents(store, artifact, report)
+    try:
+        manifest = Manifest.parse(store.blobs.get(artifact), what=f"manifest {artifact.short}")
+    except LopdError as error:
+        report.add_error(error, f"artifact {artifact.short}")
+        return None
+    documents = check_documents(
+        manifest, lambda part: store.blobs.get(part.digest, size=part.size), report
+    )
     if documents is None:
         return None
-    report.add(FormatError, documents.manifest.disagreements(documents.artifact))
-    _check_tokenizers(store, documents, report)
-    skipped = _skipped_counts(store, documents, report)
-    if skipped is not None and skipped != dict(documents.artifact.skipped):
-        report.add(
-            FormatError,
-            [Problem("skipped-count", "artifact", str(documents.artifact.skipped), str(skipped))],
-        )
     _check_shards(store, documents, report)
     return documents
 
@@ -72,54 +54,6 @@ def check_file(path: Path, report: Report) -> Identity | None:
         return None
     report.notes.append(f"{tally.rows} rows, {tally.tokens} tokens")
     return identity
-
-
-def _documents(store: Store, artifact: Digest, report: Report) -> Documents | None:
-    try:
-        manifest = Manifest.parse(store.blobs.get(artifact), what=f"manifest {artifact.short}")
-        config = store.blobs.get(manifest.config.digest, size=manifest.config.size)
-        document = ArtifactDocument.parse(config, what="artifact document")
-    except LopdError as error:
-        report.add_error(error, f"artifact {artifact.short}")
-        return None
-    identities = {}
-    for layer in manifest.identities:
-        try:
-            data = store.blobs.get(layer.digest, size=layer.size)
-            identities[layer.digest] = Identity.parse(data, what="identity document")
-        except LopdError as error:
-            report.add_error(error, f"identity {layer.digest.short}")
-    return Documents(manifest=manifest, artifact=document, identities=identities)
-
-
-def _check_tokenizers(store: Store, documents: Documents, report: Report) -> None:
-    tokenizers = [each.tokenizer for each in documents.identities.values() if each.tokenizer]
-    named = {tokenizer.blob for tokenizer in tokenizers}
-    for missing in named - {layer.digest for layer in documents.manifest.tokenizers}:
-        problem = Problem("unnamed-blob", f"tokenizer {missing.short}", "a layer", "no such layer")
-        report.add(FormatError, [problem])
-    for layer in documents.manifest.tokenizers:
-        described = [tokenizer for tokenizer in tokenizers if tokenizer.blob == layer.digest]
-        try:
-            blob = store.blobs.get(layer.digest, size=layer.size)
-            report.add(IntegrityError, blob_problems(blob, described))
-        except LopdError as error:
-            report.add_error(error, f"tokenizer {layer.digest.short}")
-
-
-def _skipped_counts(store: Store, documents: Documents, report: Report) -> dict[str, int] | None:
-    layer = documents.manifest.skipped
-    if layer is None:
-        return {}
-    try:
-        rows = parse_skipped(store.blobs.get(layer.digest, size=layer.size))
-    except LopdError as error:
-        report.add_error(error, "skipped rows")
-        return None
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row.reason] = counts.get(row.reason, 0) + 1
-    return counts
 
 
 def _check_shards(store: Store, documents: Documents, report: Report) -> None:
