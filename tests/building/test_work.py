@@ -60,11 +60,15 @@ def test_a_second_run_of_the_same_work_waits_and_says_so(store: Store) -> None:
 
 
 def test_nothing_stays_behind_whatever_happens(store: Store) -> None:
-    with pytest.raises(KeyboardInterrupt), at_work(store, "test", progress=Silence()) as work:
-        work.hold(Digest.of(b"rows"))
-        work.scratch.mkdir()
-        (work.scratch / "half").write_bytes(b"PAR1")
-        raise KeyboardInterrupt
+    def fail() -> None:
+        with at_work(store, "test", progress=Silence()) as work:
+            work.hold(Digest.of(b"rows"))
+            work.scratch.mkdir()
+            (work.scratch / "half").write_bytes(b"PAR1")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
     assert not (store.builds / "test").exists()
 
 
