@@ -11,6 +11,7 @@ from lopd_cli.importing import import_
 from lopd_cli.keeping import gc, rm, tag
 from lopd_cli.looking import diff, log, ls, show
 from lopd_cli.making import build, generate
+from lopd_cli.merging import merge
 from lopd_cli.publishing import push
 from lopd_cli.pulling import pull
 from lopd_cli.querying import sql
@@ -29,7 +30,7 @@ def main() -> None:
 
 
 for command in (
-    generate, build, verify, fingerprint, stamp, keygen, sign, ls, show, log, diff, sql, import_,
-    export, push, pull, serve, tag, rm, gc, fsck,
+    generate, build, verify, fingerprint, stamp, keygen, sign, ls, show, log, diff, sql, merge,
+    import_, export, push, pull, serve, tag, rm, gc, fsck,
 ):  # fmt: skip
     main.add_command(command)
