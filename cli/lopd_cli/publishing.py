@@ -102,7 +102,7 @@ def _announce(ready: Push) -> None:
     if saved.then < saved.now:
         echo(
             f"--max-error {ROUNDING.text} would make its log-probs {size_text(saved.then)} instead"
-            f" of {size_text(saved.now)} (estimated)",
+            f" of {size_text(saved.now)}{'' if saved.is_exact else ' (estimated)'}",
             err=True,
         )
     if ready.license is None and not ready.stated_license:
