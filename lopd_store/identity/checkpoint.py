@@ -14,7 +14,7 @@ from lopd_store.errors import FormatError, NotFoundError
 from lopd_store.identity import strangers
 
 MAX_INDEX_BYTES: Final = 100_000_000
-_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,250}")
+PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,250}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def _sharded(folder: Path, index_path: Path, *, suffix: str) -> WeightFiles:
 
 
 def _plain(name: Any, *, suffix: str, where: Path) -> str:
-    if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name) or not name.endswith(suffix):
+    if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name) or not name.endswith(suffix):
         raise FormatError(f"{where}: expected plain file names ending in {suffix}, found {name!r}")
     return name
 

@@ -102,7 +102,7 @@ def _identify(
 ) -> ModelIdentity:
     config = strangers.read_object(files.folder / "config.json")
     chosen = find_weights(files.folder)
-    _refuse_other_weights(files.folder, config, chosen)
+    refuse_other_weights(files.folder, config, chosen)
     reading = read_weights(chosen, cache=cache, rehash=rehash, progress=progress)
     weights = reading.weights
     rows = vocab_size(config) or weights.vocab_rows
@@ -117,8 +117,8 @@ def _identify(
     )
 
 
-def _refuse_other_weights(folder: Path, config: Mapping[str, Any], chosen: WeightFiles) -> None:
-    """What makes transformers load other weights than those that are digested here."""
+def refuse_other_weights(folder: Path, config: Mapping[str, Any], chosen: WeightFiles) -> None:
+    """Raise FormatError for what makes transformers load other weights than are digested here."""
     if (folder / "adapter_config.json").exists():
         raise FormatError(
             f"{folder}: expected a model or a LoRA adapter, found both in one folder: loaders"

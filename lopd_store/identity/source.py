@@ -40,7 +40,7 @@ def locate(model: str) -> ModelFiles:
         NotFoundError: no such repository, revision or cached copy.
     """
     folder = Path(model)
-    if not model or not _is_folder(folder):
+    if not model or not is_folder(folder):
         folder = _from_hub(model)
     files = tuple(sorted(path.name for path in folder.iterdir() if path.is_file()))
     return ModelFiles(folder=folder, files=files, hub=source_of(folder))
@@ -52,13 +52,14 @@ def locate_without_weights(model: str) -> Path:
     Raises as `locate` does.
     """
     folder = Path(model)
-    if model and _is_folder(folder):
+    if model and is_folder(folder):
         return folder
     _refuse_paths(model)
     return hub.download(model, what="model", patterns=_SMALL_FILES, ignore=_ELSEWHERE)
 
 
-def _is_folder(path: Path) -> bool:
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder of that name, which need not be one that a file can have."""
     try:
         return path.is_dir()
     except OSError:  # too long for a file's name

@@ -12,7 +12,7 @@ weights_digest, and `--same-teacher` can assert that it is the same.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -88,9 +88,14 @@ def weigh(tensors: Sequence[TensorDigest]) -> Weights:
     return Weights(
         digest=Digest.of(WEIGHTS_TAG + canonical.encode([tensor.to_json() for tensor in kept])),
         tensors=kept,
-        own_output_embedding=any(tensor.name.endswith(_OUTPUTS) for tensor in kept),
+        own_output_embedding=has_output_embedding(tensor.name for tensor in kept),
         vocab_rows=rows.pop() if len(rows) == 1 else None,
     )
+
+
+def has_output_embedding(names: Iterable[str]) -> bool:
+    """Whether an output embedding is among tensors of these names, a copy of the input or not."""
+    return any(name.endswith(_OUTPUTS) for name in names)
 
 
 def _is_tied(tensor: TensorDigest, inputs: Sequence[TensorDigest]) -> bool:

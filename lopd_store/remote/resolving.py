@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from lopd_store.digest import Digest
 from lopd_store.errors import IntegrityError, NotFoundError, Problem
@@ -39,10 +39,14 @@ class Repository(Files, Protocol):
         ...
 
 
-class Opener(Protocol):
+R = TypeVar("R", bound=Repository)
+R_co = TypeVar("R_co", bound=Repository, covariant=True)
+
+
+class Opener(Protocol[R_co]):
     """What opens a repository: `Snapshot.open`, which asks the Hub, or another like it."""
 
-    def __call__(self, repo: str, *, revision: str | None = None) -> Repository:
+    def __call__(self, repo: str, *, revision: str | None = None) -> R_co:
         """Raises as `Snapshot.open` does."""
         ...
 
@@ -64,7 +68,7 @@ def resolve(
             a document is not what its digest says.
         FormatError: a document is not valid.
     """
-    repository, chosen = find(name)
+    repository, chosen = find(name, open_at=Snapshot.open)
     artifacts = [open_artifact(repository, place) for place in chosen]
     if seen is not None and not accept_moved:
         commits = partial(history, name.repo, repository.commit)
@@ -72,7 +76,7 @@ def resolve(
     return artifacts
 
 
-def find(name: HubName, *, open_at: Opener = Snapshot.open) -> tuple[Repository, list[Place]]:
+def find(name: HubName, *, open_at: Opener[R]) -> tuple[R, list[Place]]:
     """The repository, at the commit that a name means, and the places of its artifacts there.
 
     No document is read but, where a digest is pinned, indexes. Raises as `resolve` does.
@@ -120,8 +124,8 @@ def _chosen(repository: Repository, name: HubName) -> list[Place]:
 
 
 def _pinned(
-    repository: Repository, name: HubName, chosen: Sequence[Place], open_at: Opener
-) -> tuple[Repository, list[Place]]:
+    repository: R, name: HubName, chosen: Sequence[Place], open_at: Opener[R]
+) -> tuple[R, list[Place]]:
     """Where the pinned artifact is: at the revision that was named, else on main or at a tag."""
     here = {place: artifact_at(repository, place) for place in chosen}
     if match := [place for place, digest in here.items() if digest == name.digest]:

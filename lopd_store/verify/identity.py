@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from lopd_store.documents.identity import Identity
+from lopd_store.documents.model import ModelIdentity
+from lopd_store.documents.tokenizer import TokenizerIdentity
 from lopd_store.errors import ConsistencyError, UsageError
 from lopd_store.identity.compare import same_teacher, same_tokenizer
 from lopd_store.identity.model import Fingerprint
@@ -22,25 +24,34 @@ def check_teacher(
     Raises UsageError when the artifact has no teacher, as rollouts do not.
     """
     for identity in identities:
-        named = identity.teacher or identity.claimed("teacher")
-        if identity.teacher is None and identity.kind != "signal":
-            raise UsageError(
-                f"expected an artifact that names a teacher (kind signal or sft), found kind"
-                f" {identity.kind}"
-            )
-        if identity.teacher is None and not rescored:
-            report.add(ConsistencyError, [teacher_problem(identity)])
+        named = named_teacher(identity, report, rescored=rescored)
         if named is not None:
-            # What a publisher asserts to be the same would make any model the teacher.
-            named = replace(named, asserted_same_as=None)
             report.add(ConsistencyError, same_teacher(named, teacher.model))
-        _check_tokenizer(identity, teacher, report)
+        check_tokenizer(identity, teacher.tokenizer, report)
 
 
-def _check_tokenizer(identity: Identity, teacher: Fingerprint, report: Report) -> None:
-    if teacher.tokenizer is None:
+def named_teacher(identity: Identity, report: Report, *, rescored: bool) -> ModelIdentity | None:
+    """Who the teacher must be, if anybody says; where nobody knows it, that is a problem noted.
+
+    Raises UsageError as `check_teacher` does.
+    """
+    if identity.teacher is None and identity.kind != "signal":
+        raise UsageError(
+            f"expected an artifact that names a teacher (kind signal or sft), found kind"
+            f" {identity.kind}"
+        )
+    if identity.teacher is None and not rescored:
+        report.add(ConsistencyError, [teacher_problem(identity)])
+    named = identity.teacher or identity.claimed("teacher")
+    # What a publisher asserts to be the same would make any model the teacher.
+    return replace(named, asserted_same_as=None) if named else None
+
+
+def check_tokenizer(identity: Identity, found: TokenizerIdentity | None, report: Report) -> None:
+    """Compare the tokenizer of the model at hand with the one that an identity names."""
+    if found is None:
         report.notes.append("the model at hand has no tokenizer files: tokenizer not compared")
     elif identity.tokenizer is None:
         report.notes.append("nobody says of which tokenizer the ids are: tokenizer not compared")
     else:
-        report.add(ConsistencyError, same_tokenizer(identity.tokenizer, teacher.tokenizer))
+        report.add(ConsistencyError, same_tokenizer(identity.tokenizer, found))

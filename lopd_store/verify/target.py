@@ -1,58 +1,28 @@
 """What can be verified: an artifact of a store, a whole store, shards that no manifest names."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from lopd_store import hub
-from lopd_store.building.options import EngineOptions
 from lopd_store.digest import Digest
 from lopd_store.documents import media
 from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Manifest
 from lopd_store.documents.noise import Noise
-from lopd_store.errors import IntegrityError, LopdError, NotFoundError, Problem, UsageError
+from lopd_store.errors import IntegrityError, LopdError, NotFoundError, UsageError
 from lopd_store.identity.model import Fingerprint
 from lopd_store.keys import PublicKey
 from lopd_store.shard_sets import ShardSet, open_shard_set, shards_in
 from lopd_store.shards.reader import Shard
 from lopd_store.signing import envelopes
-from lopd_store.stamping import read_stamp
 from lopd_store.store import Store
 from lopd_store.verify.behaviour import Tolerance, at, places, rescore, tolerance
-from lopd_store.verify.consistency import check_chain
-from lopd_store.verify.identity import check_teacher
+from lopd_store.verify.depth import Depth, check_student, check_teachers
 from lopd_store.verify.integrity import check_artifact, check_file
 from lopd_store.verify.report import Report
 from lopd_store.verify.signed import check_signed, refuse_unnamed
-from lopd_store.verify.unproved import notes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Depth:
-    """How deep to look.
-
-    Attributes:
-        teacher: the teacher at hand, for depth 2.
-        rescore: rows to score again with it, for depth 3; 0 for none.
-        student: the student at hand, for depth 4; the stamp beside its weights is read.
-        engine: how to score rows again.
-        key: whose signature is wanted, at any depth; None asks for none.
-    """
-
-    teacher: Fingerprint | None = None
-    student: Fingerprint | None = None
-    rescore: int = 0
-    engine: EngineOptions = field(default_factory=EngineOptions)
-    key: PublicKey | None = None
-
-    def __post_init__(self) -> None:
-        if self.rescore and self.teacher is None:
-            raise UsageError("expected a teacher to score rows again with, found none (--teacher)")
-        if self.rescore < 0:
-            raise UsageError(f"expected a number of rows to score again, found {self.rescore}")
 
 
 def verify_target(target: str, *, root: Path, depth: Depth) -> Report:
@@ -112,7 +82,7 @@ def verify_artifact(store: Store, name: str, depth: Depth) -> Report:
     if documents is None:
         return report
     identities = list(documents.identities.values())
-    _check_teachers(identities, depth, report)
+    check_teachers(identities, depth, report)
     if depth.rescore and report.ok:
         sources = [
             (store.blobs.path(layer.digest), documents.identities[layer.identity])
@@ -120,7 +90,7 @@ def verify_artifact(store: Store, name: str, depth: Depth) -> Report:
         ]
         noise = _noise(store, artifact, report)
         _rescore(sources, documents.artifact.rows, noise, depth, report)
-    _check_student(identities, depth, report)
+    check_student(identities, depth, report)
     return report
 
 
@@ -163,37 +133,11 @@ def _of_unnamed(name: str, depth: Depth) -> Report:
 def _look_deeper(sources: Sequence[tuple[Path, Identity]], depth: Depth, report: Report) -> None:
     """Depths 2 to 4 of shards that no manifest names."""
     identities = list({identity.digest: identity for _, identity in sources}.values())
-    _check_teachers(identities, depth, report)
+    check_teachers(identities, depth, report)
     if depth.rescore and report.ok:
         rows = sum(Shard.open(path).rows for path, _ in sources)
         _rescore(sources, rows, None, depth, report)
-    _check_student(identities, depth, report)
-
-
-def _check_teachers(identities: Sequence[Identity], depth: Depth, report: Report) -> None:
-    report.notes += dict.fromkeys(note for identity in identities for note in notes(identity))
-    if depth.teacher is not None:
-        report.depth = 2
-        check_teacher(identities, depth.teacher, report, rescored=depth.rescore > 0)
-
-
-def _check_student(identities: Sequence[Identity], depth: Depth, report: Report) -> None:
-    """Depth 4, of what could be read: an identity that could not has been told already."""
-    if depth.student is None or not identities:
-        return
-    report.depth = 4
-    try:
-        stamp = read_stamp(depth.student.folder)
-    except LopdError as error:
-        report.add(type(error), [_of_stamp(problem) for problem in error.problems])
-        if not error.problems:
-            report.add_error(error, media.STAMP_FILE)
-        return
-    report.add_chain(check_chain(identities, depth.student, stamp))
-
-
-def _of_stamp(problem: Problem) -> Problem:
-    return replace(problem, where=f"{media.STAMP_FILE} {problem.where}")
+    check_student(identities, depth, report)
 
 
 def verify_store(store: Store, *, key: PublicKey | None = None) -> Report:
@@ -231,7 +175,7 @@ def _rescore(
     depth: Depth,
     report: Report,
 ) -> None:
-    assert depth.teacher is not None  # noqa: S101 - Depth refuses it
+    assert isinstance(depth.teacher, Fingerprint)  # noqa: S101 - Depth refuses others
     report.depth = 3
     chosen = places(total, depth.rescore)
     with depth.engine.scorer(depth.teacher.folder) as scorer:
