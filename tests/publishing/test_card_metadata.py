@@ -11,10 +11,13 @@ import pytest
 import yaml
 from datasets import DatasetInfo, Features, IterableDataset, load_dataset
 from datasets.utils.metadata import MetadataConfigs
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lopd_store.documents.artifact import Column
 from lopd_store.errors import FormatError, UsageError
 from lopd_store.publishing.card.facts import CardFacts
+from lopd_store.publishing.card.front_matter import FrontMatter
 from lopd_store.publishing.card.rendering import render
 from lopd_store.remote.layout import Place
 from lopd_store.rows import logical
@@ -251,3 +254,27 @@ def test_a_card_without_fields_gets_them(facts: CardFacts, card: str) -> None:
     made = render(card, facts, license=None)
     assert front(made)["configs"][0]["config_name"] == "default"
     assert render(made, facts, license=None) == made
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_any_yaml_is_refused_or_keeps_all_that_is_not_ours(
+    facts: CardFacts, data: st.DataObject
+) -> None:
+    text = textwrap.dedent(OTHERS)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(text)))
+        cut = data.draw(st.integers(0, 8))
+        put_in = data.draw(st.text("-: \n#[]{}'\"|>,a0&*!?%@\t\r\u2028", max_size=4))
+        text = text[:at] + put_in + text[at + cut :]
+    try:
+        card = render(f"---\n{text}\n---\nmine\n", facts, license=None)
+    except (FormatError, UsageError):
+        return
+    assert render(card, facts, license=None) == card
+    old, new = FrontMatter.parse(text + "\n").fields, front(card)
+    ours = {"pretty_name", "tags", "size_categories", "configs", "dataset_info"}
+    assert {key: new[key] for key in old if key not in ours} == {
+        key: value for key, value in old.items() if key not in ours
+    }
+    assert new.keys() == old.keys() | ours

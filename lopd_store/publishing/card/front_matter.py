@@ -14,7 +14,7 @@ import yaml
 from lopd_store.errors import FormatError
 
 MAX_CARD_BYTES: Final = 4 << 20
-MAX_YAML_BYTES: Final = 1 << 20
+MAX_YAML_BYTES: Final = 1 << 19  # some ten seconds of PyYAML at worst
 _MAX_DEPTH: Final = 32
 _FENCE: Final = re.compile(r"^---[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
 _REFUSED: Final = {
@@ -81,9 +81,10 @@ class FrontMatter:
         _bounded(text, MAX_YAML_BYTES, "YAML in a card")
         try:
             _check_tokens(text)
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            loader = yaml.SafeLoader(text)
+            root = loader.get_single_node()
             _check_keys(root)
-            fields = yaml.safe_load(text)
+            fields = {} if root is None else loader.construct_document(root)
         except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
             raise _refused(f"expected YAML: {_one_line(error)}") from error
         if root is None:
