@@ -18,6 +18,8 @@ from lopd_store.errors import (
 What = Literal["model", "dataset"]
 
 _LOG_IN: Final = "log in with `hf auth login`, or set HF_TOKEN"
+_AGAIN: Final = "run it again: what was sent is not sent twice"
+_FINAL: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 _FULL: Final = (HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, 507)
 _QUOTA: Final = re.compile(r"quota|storage limit|storage.{0,20}exceed|billing", re.IGNORECASE)
 _TOKEN: Final = re.compile(r"hf_[A-Za-z0-9]{6,}")
@@ -80,21 +82,39 @@ def writing(repo: str) -> Iterator[None]:
         raise _refusal(repo, error) from error
     except (errors.HTTPError, OSError) as error:
         raise HubError(
-            f"{repo}: the Hub cannot be reached: {_said(error)}: check the network, then run it"
-            " again: what was sent is not sent twice"
+            f"{repo}: the Hub cannot be reached: {_said(error)}: check the network, then {_AGAIN}"
         ) from error
+    except RuntimeError as error:  # what the client makes of any error while it sends a file
+        said = "; ".join(_said(one) for one in (error, error.__cause__) if one)
+        raise _unsent(repo, said) from error
+    except (KeyError, TypeError, ValueError) as error:  # also: one file of several is refused
+        raise _unsent(repo, _said(error)) from error
+
+
+@contextmanager
+def insisting() -> Iterator[None]:
+    """Where something is asked for in order to publish: no answer is no reason to look elsewhere.
+
+    Raises HubError instead of NotFoundError where the Hub did not answer.
+    """
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except NotFoundError as error:
+        cause = error.__cause__
+        away = isinstance(cause, errors.HTTPError | ConnectionError | TimeoutError)
+        if not away or _status(cause) in _FINAL:
+            raise
+        raise HubError(f"{error}; {_AGAIN}") from error
 
 
 def _refusal(repo: str, error: Exception) -> LopdError:
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    said = _said(error)
+    status, said = _status(error), _said(error)
     if status in {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT}:
         return RefMovedError(f"{repo}: somebody published there meanwhile: {said}")
     if status in _FULL or _QUOTA.search(said):
-        return HubError(
-            f"{repo}: the Hub has no room for this: {said}; free some space, ask for more, publish"
-            " to another organisation, or send less (--max-error 2^-12, --no-text)"
-        )
+        return _no_room(repo, said)
     if status == HTTPStatus.UNAUTHORIZED:
         return HubError(f"{repo}: the Hub does not know who you are: {_LOG_IN} ({said})")
     if status in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
@@ -102,10 +122,25 @@ def _refusal(repo: str, error: Exception) -> LopdError:
             f"{repo}: your token may not write there: take one with write permission to"
             f" {repo.partition('/')[0]}, or name another organisation ({said})"
         )
+    return _unsent(repo, said)
+
+
+def _unsent(repo: str, said: str) -> LopdError:
+    if _QUOTA.search(said):
+        return _no_room(repo, said)
+    return HubError(f"{repo}: the Hub refused or did not answer: {said}; {_AGAIN}")
+
+
+def _no_room(repo: str, said: str) -> LopdError:
     return HubError(
-        f"{repo}: the Hub refused or did not answer: {said}; run it again: what was sent is not"
-        " sent twice"
+        f"{repo}: the Hub has no room for this: {said}; free some space, ask for more, publish"
+        " to another organisation, or send less (--max-error 2^-12, --no-text)"
     )
+
+
+def _status(error: BaseException | None) -> int | None:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) else None
 
 
 def _said(error: BaseException) -> str:

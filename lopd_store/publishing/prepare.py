@@ -10,6 +10,7 @@ from lopd_store.building.progress import Progress, Silence
 from lopd_store.building.work import at_work
 from lopd_store.digest import tagged
 from lopd_store.hub import committing
+from lopd_store.hub.explaining import insisting
 from lopd_store.keys import PrivateKey
 from lopd_store.publishing.card.facts import CardFacts
 from lopd_store.publishing.card.histogram import draw
@@ -78,12 +79,10 @@ def prepared(
         HubError: no token, or no answer.
         UsageError: the version is taken, or other splits of the config have other columns.
     """
-    base = head(destination.repo) if committing.exists(destination.repo) else None
-    source = load(store, ref)
-    name = (
-        f"push-{tagged(_TAG, str(destination.repo).encode(), str(destination.place).encode()).hex}"
-    )
-    with at_work(store, name, progress=progress) as work:
+    name = tagged(_TAG, destination.repo.encode(), str(destination.place).encode()).hex
+    with insisting(), at_work(store, f"push-{name}", progress=progress) as work:
+        base = head(destination.repo) if committing.exists(destination.repo) else None
+        source = load(store, ref)
         work.hold(source.id)
         artifact = derive(
             store,
