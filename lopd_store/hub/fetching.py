@@ -6,7 +6,7 @@ decompressed on the way: the length that was asked for is the length that is wri
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -60,6 +60,26 @@ def fetch(
 def fetch_range(snapshot: Snapshot, path: str, *, start: int, length: int) -> bytes:
     """Some bytes of a file, in memory. Raises as `fetch` does."""
     return b"".join(_blocks(snapshot, path, start=start, length=length, whole=None))
+
+
+def fetch_ranges(
+    snapshot: Snapshot, path: str, ranges: Iterable[tuple[int, int]], *, whole: int
+) -> Iterator[tuple[int, bytes]]:
+    """Some ranges of a file, one after another: blocks of them, each with its place.
+
+    Args:
+        snapshot: the repository.
+        path: the file in it.
+        ranges: first byte of each, and the one behind the last.
+        whole: how many bytes the file must have.
+
+    Raises as `fetch` does.
+    """
+    for start, end in ranges:
+        at = start
+        for block in _blocks(snapshot, path, start=start, length=end - start, whole=whole):
+            yield at, block
+            at += len(block)
 
 
 def _hash_beginning(destination: Path, state: Any, size: int) -> int:

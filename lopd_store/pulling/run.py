@@ -2,24 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from lopd_store.artifacts import point
 from lopd_store.building.outcome import Goal
 from lopd_store.building.progress import Progress, Silence
 from lopd_store.building.work import at_work
-from lopd_store.digest import Digest
+from lopd_store.digest import Digest, tagged
 from lopd_store.errors import FormatError, IntegrityError
 from lopd_store.hub import HubName
 from lopd_store.hub.snapshot import Snapshot
 from lopd_store.pulling.naming import refs_of
+from lopd_store.pulling.narrow import Narrow, columns_to_have
 from lopd_store.pulling.stage import Stage
 from lopd_store.pulling.whole import Whole
 from lopd_store.remote.artifact import RemoteArtifact
 from lopd_store.remote.layout import Place
 from lopd_store.remote.resolving import resolve, sight
 from lopd_store.remote.seen import Seen
+from lopd_store.rows.columns import ordered
 from lopd_store.store import Store
+
+_TAG: Final = "lopd.pull.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,39 +115,77 @@ def pull(
     shown = sight(snapshot, artifacts)
     done = []
     for artifact, goal in zip(artifacts, goals, strict=True):
-        done.append(_pull_one(store, snapshot, artifact, goal, progress))
+        work = _Pull(store, snapshot, artifact, goal)
+        done.append(work.run(columns, progress))
         seen.remember(replace(shown, artifacts={artifact.place: artifact.id}))
     return done
 
 
-def _pull_one(
-    store: Store, snapshot: Snapshot, artifact: RemoteArtifact, goal: Goal, progress: Progress
-) -> Pulled:
-    name = f"pull-{artifact.id.hex}"
-    with at_work(store, name, progress=progress) as work:
-        stage = Stage(store, name)
-        task = Whole(store, snapshot, artifact, stage, work)
+@dataclass(frozen=True)
+class _Pull:
+    """One artifact on its way to its ref."""
+
+    store: Store
+    snapshot: Snapshot
+    artifact: RemoteArtifact
+    goal: Goal
+
+    def run(self, columns: Sequence[str] | None, progress: Progress) -> Pulled:
+        """Bring it, all of it or some columns. Raises as `pull` does."""
+        here = [column.name for column in self.artifact.document.columns]
+        chosen = here if columns is None else columns_to_have(self.artifact.document, columns)
+        left_out = tuple(ordered(set(here) - set(chosen)))
+        name = self._name(chosen if left_out else [])
+        with at_work(self.store, name, progress=progress) as work:
+            stage = Stage(self.store, name)
+            if not left_out:
+                task = Whole(self.store, self.snapshot, self.artifact, stage, work)
+                return self._finish(task, stage, progress)
+            narrow = Narrow(self.store, self.snapshot, self.artifact, stage, work, columns=chosen)
+            known = self.goal.expected.digest if self.goal.expected else None
+            if known is not None and narrow.is_made(known):
+                return self._pulled(known, 0, left_out)
+            return self._finish(narrow, stage, progress, left_out)
+
+    def _name(self, columns: Sequence[str]) -> str:
+        """Of the work and its stage: what only some columns came of is of no use to another."""
+        words = [str(self.artifact.id), *columns]
+        key = tagged(_TAG, *(word.encode() for word in words)) if columns else self.artifact.id
+        return f"pull-{key.hex}"
+
+    def _finish(
+        self,
+        task: Whole | Narrow,
+        stage: Stage,
+        progress: Progress,
+        left_out: tuple[str, ...] = (),
+    ) -> Pulled:
         try:
             fetched = task.bring(progress)
         except (IntegrityError, FormatError):
             stage.remove()
             raise
-        made = task.install()
-        point(store, goal.ref, made.digest, expected=goal.expected)
+        made = task.install().digest
+        point(self.store, self.goal.ref, made, expected=self.goal.expected)
         task.attach()
         stage.remove()
-    return Pulled(
-        ref=goal.ref,
-        id=made.digest,
-        source=artifact.id,
-        place=artifact.place,
-        commit=snapshot.commit,
-        rows=artifact.document.rows,
-        tokens=artifact.document.tokens,
-        size=sum(blob.size for blob, _ in (*artifact.shards(), *artifact.blobs())),
-        fetched=fetched,
-        moved=goal.expected is None or goal.expected.digest != made.digest,
-    )
+        return self._pulled(made, fetched, left_out)
+
+    def _pulled(self, made: Digest, fetched: int, left_out: tuple[str, ...]) -> Pulled:
+        artifact, expected = self.artifact, self.goal.expected
+        return Pulled(
+            ref=self.goal.ref,
+            id=made,
+            source=artifact.id,
+            place=artifact.place,
+            commit=self.snapshot.commit,
+            rows=artifact.document.rows,
+            tokens=artifact.document.tokens,
+            size=sum(blob.size for blob, _ in (*artifact.shards(), *artifact.blobs())),
+            fetched=fetched,
+            left_out=left_out,
+            moved=expected is None or expected.digest != made,
+        )
 
 
 def _snapshot(artifact: RemoteArtifact) -> Snapshot:

@@ -1,7 +1,9 @@
 """Files on their way into the store, outside the blobs until all of an artifact is right.
 
 .lopd/tmp/pull-<key>/   gc takes it once nobody has gone on with it for a day
-    <hex>               a blob, or its first bytes
+    <hex>               a blob, its first bytes, or parts of it at their places
+    <hex>.end           the last bytes of one of which only parts come
+    made-<n>/           files made of what came
 """
 
 import shutil
@@ -46,9 +48,9 @@ class Stage:
         """Keep a small file whole. Raises StoreError."""
         durable.write(self.path(blob, suffix), data, tmp=self._store.tmp)
 
-    def scratch(self) -> Path:
-        """A folder for files that are made here. Raises StoreError."""
-        folder = self._folder / "made"
+    def scratch(self, number: int) -> Path:
+        """A folder for a file that is made here. Raises StoreError."""
+        folder = self._folder / f"made-{number}"
         durable.make_folder(folder)
         return folder
 

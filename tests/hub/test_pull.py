@@ -9,16 +9,13 @@ import pytest
 from lopd_store.artifacts import load
 from lopd_store.store import Store
 from tests.building.fixtures import built, models, origin, signal, student, teacher
-from tests.cli.runner import Said
 from tests.hub.clients import Account, Client
 from tests.hub.published import files_of
+from tests.hub.pulled import BYTES, SHARDS, pulled, sent
 from tests.hub.scripts import shown
 from tests.hub_server import READER, TOKEN, Fault, Hub
 
 __all__ = ["built", "models", "origin", "signal", "student", "teacher"]
-
-SHARDS = r"GET /.*\.parquet"  # at the Hub itself, which sends clients to its other host
-BYTES = r"GET /datasets/[^/]+/[^/]+/[0-9a-f]{64}"  # of large files, there
 
 
 @pytest.fixture
@@ -32,17 +29,6 @@ def published(hub: Hub, files: dict[str, bytes]) -> Hub:
     hub.commit("org/data", files)
     hub.tag("org/data", "v1")
     return hub
-
-
-def pulled(said: Said) -> list[dict[str, Any]]:
-    assert said.code == 0, said.err
-    found: list[dict[str, Any]] = said.json["pulled"]
-    return found
-
-
-def sent(hub: Hub) -> int:
-    """Bytes of large files that left the Hub."""
-    return sum(request.sent for request in hub.asked(BYTES) if request.status in {200, 206})
 
 
 def test_an_artifact_comes_back_under_its_id_from_either_hub(
