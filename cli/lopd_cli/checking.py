@@ -13,15 +13,18 @@ from lopd_cli.options import (
     open_store,
     store_option,
 )
-from lopd_cli.output import as_json, echo, print_json
+from lopd_cli.output import Bar, as_json, echo, print_json
 from lopd_store.artifacts import load
 from lopd_store.errors import IntegrityError, UsageError
+from lopd_store.identity.model import Fingerprint
 from lopd_store.identity.model import fingerprint as fingerprint_of
 from lopd_store.keys import read_public
 from lopd_store.stamping import write_stamp
 from lopd_store.store import Store
+from lopd_store.verify.depth import Depth
+from lopd_store.verify.remote_teacher import RemoteTeacher, teacher_at
 from lopd_store.verify.report import Report
-from lopd_store.verify.target import Depth, verify_target
+from lopd_store.verify.target import verify_target
 
 DEPTHS = {1: "integrity", 2: "identity", 3: "behaviour", 4: "consistency"}
 
@@ -45,6 +48,11 @@ DEPTHS = {1: "integrity", 2: "identity", 3: "behaviour", 4: "consistency"}
     metavar="PUB",
     help="Ask for a signature by the owner of this public key (see sign).",
 )
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Download and read what is on the Hub: rows, and the weights of the teacher.",
+)
 @engine_options
 @store_option
 @as_json
@@ -59,7 +67,11 @@ def verify(
     json_wanted: bool,  # noqa: FBT001 - a flag
     **given: Any,
 ) -> None:
-    """Verify TARGET: a ref, an id, a store's folder, Parquet files, or org/dataset[@revision].
+    """Verify TARGET: a ref, an id, a store's folder, Parquet files, or a name on the Hub.
+
+    On the Hub (org/name[/config[/split]][@revision][@sha256:ID]) documents are read, and files are
+    compared by the digests and sizes that the Hub lists, without downloading them; so is a teacher
+    there. --deep downloads and reads everything, as --rescore does.
 
     Depth 1 checks every byte and value; --teacher adds depth 2, who scored it; --rescore adds
     depth 3, whether that teacher gives these numbers; --student adds depth 4, whether that
@@ -69,15 +81,24 @@ def verify(
     if base is not None and student is None:
         raise UsageError("--base: expected a student that it is under (--student), found none")
     depth = Depth(
-        teacher=fingerprint_of(teacher, cache=_cache(root)) if teacher else None,
+        teacher=_teacher(teacher, near=given["deep"] or rescore > 0, cache=_cache(root)),
         student=fingerprint_of(student, base=base, cache=_cache(root)) if student else None,
         rescore=rescore,
         engine=engine_of(given, engine=engine),
         key=read_public(given["key"]) if given["key"] else None,
+        deep=given["deep"],
     )
-    with suggesting(Store(root.expanduser()), target):
-        report = verify_target(target, root=root.expanduser(), depth=depth)
+    with suggesting(Store(root.expanduser()), target), Bar() as progress:
+        report = verify_target(target, root=root.expanduser(), depth=depth, progress=progress)
     _print_report(report, json_wanted=json_wanted)
+
+
+def _teacher(
+    name: str | None, *, near: bool, cache: Path | None
+) -> Fingerprint | RemoteTeacher | None:
+    if name is None:
+        return None
+    return fingerprint_of(name, cache=cache) if near else teacher_at(name, cache=cache)
 
 
 def _cache(root: Path) -> Path | None:
@@ -95,7 +116,8 @@ def _print_report(report: Report, *, json_wanted: bool) -> None:
         for text in _problem_lines(report):
             echo(text)
         verdict = "ok" if report.ok else f"{len(report.problems)} problem(s)"
-        echo(f"{report.target}: {verdict} (depth {report.depth}, {DEPTHS[report.depth]})")
+        how = ", at a distance" if report.at_a_distance else ""
+        echo(f"{report.target}: {verdict} (depth {report.depth}, {DEPTHS[report.depth]}{how})")
     click.get_current_context().exit(report.exit_code)
 
 

@@ -1,6 +1,6 @@
 """Artifacts on the Hub as its client's cache has them: what was once there is there offline too."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -124,11 +124,7 @@ def open_cached(name: HubName, *, seen: Seen | None) -> CachedArtifact | None:
         UsageError: several artifacts, of which none is named.
         NotFoundError, IntegrityError, FormatError: as `resolving.resolve`.
     """
-    revision = name.revision or MAIN
-    if not (name.config or name.digest) and _is_plain(name):
-        if seen is not None and seen.knows(name.repo, revision):
-            problem = Problem("artifact-gone", f"{name.repo}@{revision}", "an artifact", "none")
-            raise IntegrityError(str(problem), problems=[problem])
+    if is_plain(name, seen=seen):
         return None
     repository, chosen = find(name, open_at=CachedSnapshot.open)
     if len(chosen) > 1:
@@ -142,13 +138,28 @@ def open_cached(name: HubName, *, seen: Seen | None) -> CachedArtifact | None:
     return CachedArtifact(snapshot=repository, artifact=artifact)
 
 
-def _is_plain(name: HubName) -> bool:
-    """Whether a repository has no artifact; the cache is asked where the Hub does not answer."""
+def is_plain(name: HubName, *, seen: Seen | None) -> bool:
+    """Whether a name means a repository of shards that no manifest names.
+
+    Where the Hub does not answer, the cache is asked.
+
+    Raises:
+        IntegrityError: there was an artifact when the repository was last seen.
+        NotFoundError, FormatError: as `hub.download`.
+    """
+    if name.config or name.digest:
+        return False
     try:
-        return not any(places(Snapshot.open(name.repo, revision=name.revision).files))
+        files: Iterable[str] = Snapshot.open(name.repo, revision=name.revision).files
     except NotFoundError:
-        cached = CachedSnapshot.open(name.repo, revision=name.revision)
-        return not any(places(cached.files))
+        files = CachedSnapshot.open(name.repo, revision=name.revision).files
+    if any(places(files)):
+        return False
+    revision = name.revision or MAIN
+    if seen is not None and seen.knows(name.repo, revision):
+        problem = Problem("artifact-gone", f"{name.repo}@{revision}", "an artifact", "none")
+        raise IntegrityError(str(problem), problems=[problem])
+    return True
 
 
 def _compare(seen: Seen, snapshot: Repository, artifact: RemoteArtifact) -> None:

@@ -1,7 +1,7 @@
 """What a verification found."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lopd_store.errors import ConsistencyError, LopdError, Problem
@@ -20,6 +20,7 @@ class Report:
         exit_code: 0, or the lowest code among the problems: bytes that lie (3) come before what is
             missing (4), malformed (5) or inconsistent (6).
         chain: what depth 4 found; its problems are among `problems`.
+        at_a_distance: whether the Hub's word was taken for bytes that nobody read.
     """
 
     target: str
@@ -28,6 +29,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     exit_code: int = 0
     chain: Chain | None = None
+    at_a_distance: bool = False
 
     @property
     def ok(self) -> bool:
@@ -59,15 +61,29 @@ class Report:
         self.notes += [f"{part.target}: {note}" for note in part.notes]
 
     def to_json(self) -> dict[str, Any]:
-        """`target`, `ok`, `depth`, `problems` (kind, where, expected, found), `notes`, `advice`."""
+        """`target`, `ok`, `depth`, `at_a_distance`, `problems`, `notes`, `advice`.
+
+        A problem has `kind`, `where`, `expected` and `found`.
+        """
         return {
             "target": self.target,
             "ok": self.ok,
             "depth": self.depth,
+            "at_a_distance": self.at_a_distance,
             "problems": [problem.to_json() for problem in self.problems],
             "notes": self.notes,
             "advice": list(self.chain.advice) if self.chain else [],
         }
+
+
+def joined(target: str, parts: Sequence[Report]) -> Report:
+    """Reports of several parts as one; that of the only part is taken as it is."""
+    if len(parts) == 1:
+        return replace(parts[0], target=target)
+    report = Report(target=target, depth=max((part.depth for part in parts), default=1))
+    for part in parts:
+        report.include(part)
+    return report
 
 
 def as_problem(error: LopdError, where: str) -> Problem:

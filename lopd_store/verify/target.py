@@ -1,35 +1,62 @@
 """What can be verified: an artifact of a store, a whole store, shards that no manifest names."""
 
+import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
 from lopd_store import hub
+from lopd_store.building.progress import Progress
 from lopd_store.digest import Digest
 from lopd_store.documents import media
 from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Manifest
 from lopd_store.documents.noise import Noise
-from lopd_store.errors import IntegrityError, LopdError, NotFoundError, UsageError
+from lopd_store.errors import FormatError, IntegrityError, LopdError, NotFoundError, UsageError
+from lopd_store.hub import HubName
 from lopd_store.identity.model import Fingerprint
 from lopd_store.keys import PublicKey
+from lopd_store.pulling import pull
+from lopd_store.remote.cached import is_plain
+from lopd_store.remote.seen import Seen
 from lopd_store.shard_sets import ShardSet, open_shard_set, shards_in
 from lopd_store.shards.reader import Shard
 from lopd_store.signing import envelopes
 from lopd_store.store import Store
+from lopd_store.store.durable import no_sync
 from lopd_store.verify.behaviour import Tolerance, at, places, rescore, tolerance
 from lopd_store.verify.depth import Depth, check_student, check_teachers
 from lopd_store.verify.integrity import check_artifact, check_file
-from lopd_store.verify.report import Report
+from lopd_store.verify.remote import verify_remote
+from lopd_store.verify.report import Report, joined
 from lopd_store.verify.signed import check_signed, refuse_unnamed
 
+__all__ = [
+    "Depth",
+    "verify_artifact",
+    "verify_file",
+    "verify_shards",
+    "verify_store",
+    "verify_target",
+]
 
-def verify_target(target: str, *, root: Path, depth: Depth) -> Report:
+
+def verify_target(
+    target: str, *, root: Path, depth: Depth, progress: Progress | None = None
+) -> Report:
     """Verify what a person names.
 
     A Parquet file, a store's folder, a folder of Parquet files, an artifact of the store at
-    `root`, or a dataset on the Hub: the first that there is.
+    `root`, or a repository on the Hub: the first that there is.
+
+    Args:
+        target: what.
+        root: the store's folder; where there is none, none is made.
+        depth: how deep.
+        progress: is told of what has to be downloaded.
 
     Raises:
         NotFoundError: no such store, or nothing in it or on the Hub has the name.
@@ -41,10 +68,10 @@ def verify_target(target: str, *, root: Path, depth: Depth) -> Report:
         return verify_file(path, depth)
     if _exists(path / "oci-layout"):
         return _verify_whole(path, depth)
-    if (_exists(path) and path.is_dir() and shards_in(path)) or (
-        hub.is_name(target) and not _is_in_store(target, root)
-    ):
+    if _exists(path) and path.is_dir() and shards_in(path):
         return verify_shards(open_shard_set(target, root=None), depth)
+    if hub.is_artifact_name(target) and not _is_in_store(target, root):
+        return _verify_on_hub(HubName.parse(target), _store_at(root), depth, progress)
     return verify_artifact(Store.open(root), target, depth)
 
 
@@ -71,6 +98,46 @@ def _is_in_store(name: str, root: Path) -> bool:
     except NotFoundError:
         return False
     return True
+
+
+def _store_at(root: Path) -> Store | None:
+    try:
+        return Store.open(root)
+    except NotFoundError:
+        return None
+
+
+def _verify_on_hub(
+    name: HubName, store: Store | None, depth: Depth, progress: Progress | None
+) -> Report:
+    """At a distance; rows are read where they have to be, and where there are only rows."""
+    seen = Seen(store) if store else None
+    if is_plain(name, seen=seen):
+        report = verify_shards(open_shard_set(str(name), root=None), depth)
+        report.notes.append("there is no artifact in this repository: its shards were downloaded")
+        return report
+    report, exact = verify_remote(name, seen=seen, depth=depth)
+    if not (depth.deep or depth.rescore):
+        return report
+    if not report.ok:
+        report.notes.append("nothing was downloaded: what can be seen of it is wrong already")
+        return report
+    room = store.tmp if store and os.access(store.tmp, os.W_OK) else None
+    with TemporaryDirectory(prefix="verify-", dir=room) as folder:
+        place = Store.open(Path(folder) / "store", create=True, sync=no_sync)
+        parts = [_verify_pulled(place, one, depth, progress) for one in exact]
+    return joined(report.target, parts)
+
+
+def _verify_pulled(store: Store, exact: HubName, depth: Depth, progress: Progress | None) -> Report:
+    """One artifact, downloaded whole and verified as in any store."""
+    try:
+        (made,) = pull(store, exact, ref="here", progress=progress)
+    except (IntegrityError, FormatError) as error:
+        report = Report(target=str(exact))
+        report.add_error(error, str(exact))
+        return report
+    return replace(verify_artifact(store, str(made.id), depth), target=str(made.place))
 
 
 def verify_artifact(store: Store, name: str, depth: Depth) -> Report:
