@@ -1,0 +1,140 @@
+"""Several who push at once: all land, none is lost."""
+
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lopd_store.identity.model import Fingerprint
+from lopd_store.store import Store
+from lopd_store.store.durable import no_sync
+from tests.building.chain import identity_of, publish, random_rows
+from tests.building.fixtures import models, student, teacher
+from tests.cli.runner import Said
+from tests.hub.clients import Client
+from tests.hub.pushing import person, pushed, versions
+from tests.hub_server import Fault, Hub
+
+__all__ = ["models", "student", "teacher"]
+
+SIX = range(6)
+
+
+@pytest.fixture(scope="module")
+def six(teacher: Fingerprint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with six artifacts of the same columns, `rows0` to `rows5`."""
+    root = tmp_path_factory.mktemp("six") / "store"
+    store = Store.open(root, create=True, sync=no_sync)
+    assert teacher.tokenizer_blob is not None
+    for number in SIX:
+        publish(
+            store,
+            f"rows{number}",
+            identity_of("sft", teacher),
+            [random_rows(20, seed=number).drop_columns(["rollout_logprobs"])],
+            tokenizer_blob=teacher.tokenizer_blob,
+            shard_tokens=100,
+        )
+    return root
+
+
+def at_once(people: Sequence[Client], names: Sequence[str]) -> list[Said]:
+    """Number n pushes `rows<n>` to the n-th name."""
+    running = [
+        client.start("push", f"rows{number}", name, "--no-text", "--json")
+        for number, (client, name) in enumerate(zip(people, names, strict=True))
+    ]
+    ended = [one.communicate(timeout=300) for one in running]
+    return [Said(one.returncode, *said) for one, said in zip(running, ended, strict=True)]
+
+
+@pytest.fixture
+def people(hub: Hub, six: Path, tmp_path: Path) -> list[Client]:
+    return [person(hub, tmp_path / str(number), six) for number in SIX]
+
+
+def test_six_to_six_configs_of_a_new_repository_are_all_there(
+    hub: Hub, people: list[Client]
+) -> None:
+    hub.faults.append(Fault(match="/commit/main", times=None, pause=0.4))
+    said = at_once(people, [f"org/data/config{number}@v{number}" for number in SIX])
+    done = [pushed(one) for one in said]
+    found = versions(hub, "org/data")
+    expected = {f"config{number}/train": done[number]["id"] for number in SIX}
+    assert found["main"] == expected
+    for number in SIX:
+        assert found[f"v{number}"][f"config{number}/train"] == done[number]["id"]
+        assert hub.revision("org/data", f"v{number}") == done[number]["commit"]
+    card = hub.files("org/data")["README.md"].decode()
+    fields = yaml.safe_load(card.split("---\n")[1])
+    assert {one["config_name"] for one in fields["configs"]} == {f"config{n}" for n in SIX}
+    assert {one["config_name"] for one in fields["dataset_info"]} == {f"config{n}" for n in SIX}
+    assert sum(bool(one.get("default")) for one in fields["configs"]) == 1
+    assert len(hub.repository("org/data").commits) == 7
+    assert [
+        one for one in hub.asked("/commit/main") if one.status == HTTPStatus.PRECONDITION_FAILED
+    ]
+
+
+def test_six_versions_of_one_config_are_all_kept_each_by_its_tag(
+    hub: Hub, people: list[Client]
+) -> None:
+    said = at_once(people, [f"org/data@v{number}" for number in SIX])
+    done = [pushed(one) for one in said]
+    found = versions(hub, "org/data")
+    for number in SIX:
+        assert found[f"v{number}"] == {"default/train": done[number]["id"]}
+    assert len({one["id"] for one in done}) == 6
+    assert found["main"] in [{"default/train": one["id"]} for one in done]
+    assert len(hub.repository("org/data").commits) == 7
+
+
+def test_of_six_to_one_place_without_a_version_one_lands_and_the_others_are_told(
+    hub: Hub, people: list[Client]
+) -> None:
+    """They all looked before any of them had landed: each would have replaced what it never saw."""
+    hub.create("org/data")
+    hub.faults.append(Fault(match="^PUT ", times=None, pause=3))
+    said = at_once(people, ["org/data"] * 6)
+    (landed,) = [json.loads(one.out) for one in said if one.code == 0]
+    assert versions(hub, "org/data") == {"main": {"default/train": landed["id"]}}
+    for one in (one for one in said if one.code):
+        assert (one.code, one.out) == (1, "")
+        assert f"expected nothing there, found {landed['id']}" in one.err
+        assert "or push to a version (@name) of its own" in one.err
+    number = next(n for n in SIX if said[n].code)
+    again = pushed(people[number].lopd_store("push", f"rows{number}", "org/data", "--json"))
+    assert versions(hub, "org/data")["main"] == {"default/train": again["id"]}
+
+
+def test_the_same_version_twice_at_once_is_one_version(hub: Hub, people: list[Client]) -> None:
+    """With one artifact both have it; with two, one is told that the version is taken."""
+    said = at_once([people[0]], ["org/data@v0"])
+    first = pushed(said[0])
+    again = [people[1].start("push", "rows0", "org/data@v1", "--no-text", "--json")]
+    again += [people[2].start("push", "rows0", "org/data@v1", "--no-text", "--json")]
+    both = [json.loads(one.communicate(timeout=100)[0]) for one in again]
+    assert [one["id"] for one in both] == [first["id"]] * 2
+    assert both[0]["commit"] == both[1]["commit"] == hub.revision("org/data", "v1")
+    said = at_once(people[:2], ["org/data@v2"] * 2)
+    (landed,) = [json.loads(one.out) for one in said if one.code == 0]
+    (told,) = [one for one in said if one.code]
+    assert told.code == 2
+    assert f"expected a new version, found one with {landed['id']} at default/train" in told.err
+    assert "versions do not move: name another, such as v2.1" in told.err
+    assert versions(hub, "org/data")["v2"] == {"default/train": landed["id"]}
+
+
+def test_two_pushes_of_one_store_to_one_place_wait_for_each_other(
+    hub: Hub, people: list[Client]
+) -> None:
+    one = people[0]
+    running = [
+        one.start("push", f"rows{number}", f"org/data@v{number}", "--json") for number in (0, 1)
+    ]
+    ended = [(process, *process.communicate(timeout=100)) for process in running]
+    assert [process.returncode for process, *_ in ended] == [0, 0], ended
+    assert set(versions(hub, "org/data")) == {"main", "v0", "v1"}
