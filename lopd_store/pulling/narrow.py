@@ -119,6 +119,8 @@ class Narrow:
         wholly = [part for part in lacking if part not in partly]
         with _unproven(partly):
             fetched = self._fetch(wholly, partly, progress)
+            if lacking:
+                self._stage.require_there()
             found = self._narrow()
         if proven is not None:
             _compare(found, proven, where=f"{self._snapshot} {self._artifact.place}")

@@ -24,11 +24,16 @@ class Stage:
         """Raises IntegrityError where a link stands in the folder's place."""
         self._store = store
         self._folder = store.tmp / name
+        self._made = False
         regular.require_folder(self._folder)
 
     def path(self, blob: Digest, suffix: str = "") -> Path:
         """Where a blob grows. Raises StoreError; IntegrityError where a link stands there."""
-        durable.make_folder(self._folder)
+        if self._made:
+            self.require_there()
+        else:
+            durable.make_folder(self._folder)
+            self._made = True
         path = self._folder / f"{blob.hex}{suffix}"
         self.size(blob, suffix)
         return path
@@ -48,6 +53,14 @@ class Stage:
         """Keep a small file whole. Raises StoreError."""
         durable.write(self.path(blob, suffix), data, tmp=self._store.tmp)
 
+    def require_there(self) -> None:
+        """Raise StoreError where somebody has removed it meanwhile."""
+        if not self._folder.is_dir():
+            raise StoreError(
+                f"{self._folder}: what had come was removed meanwhile (`lopd-store gc` with less"
+                " grace than a download takes does that): run it again"
+            )
+
     def scratch(self, number: int) -> Path:
         """A folder for a file that is made here. Raises StoreError."""
         folder = self._folder / f"made-{number}"
@@ -56,6 +69,7 @@ class Stage:
 
     def remove(self) -> None:
         """Remove everything. Raises StoreError."""
+        self._made = False
         if self._folder.exists():
             with durable.explained("cannot remove", self._folder):
                 shutil.rmtree(self._folder)

@@ -50,12 +50,14 @@ class Whole:
         require_room(self._store, count - done)
         progress.begin_transfer(total_bytes=count, done_bytes=done)
         bring(self._snapshot, lacking, self._stage, told)
+        self._stage.require_there()
         for layer in self._artifact.manifest.shards:
             check_shard(self._found(layer), layer, self._artifact.document)
         return count - done
 
     def install(self) -> Descriptor:
         """Move what is staged into the blobs, what names it last; the manifest's descriptor."""
+        self._stage.require_there()
         manifest = self._artifact.manifest
         for one in (*manifest.layers, manifest.config, manifest.descriptor()):
             self._install(one)
