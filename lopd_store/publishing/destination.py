@@ -1,5 +1,6 @@
 """Where an artifact goes on the Hub: a place in a repository, and perhaps a version of it."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,8 @@ from lopd_store.remote.naming import ref_of
 from lopd_store.remote.resolving import MAIN
 
 MAX_CARD_BYTES: Final = 4 << 20
+_WORD: Final = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_VERSION: Final = re.compile(rf"{_WORD}(?:/{_WORD})*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +39,12 @@ class Destination:
         """Read `org/name[/config[/split]][@version]`.
 
         Raises UsageError on another name, or on one that is no version: a commit, the main branch,
-        a digest.
+        a digest, what git takes for no tag.
         """
         name = HubName.parse(text)
         if name.digest is not None:
             raise UsageError(f"{text}: expected a version to give, found a digest, which is given")
-        if name.revision is not None and (name.revision == MAIN or is_commit(name.revision)):
+        if name.revision is not None and not _is_version(name.revision):
             raise UsageError(
                 f"{text}: expected the name of a version such as v1, found {name.revision}"
             )
@@ -64,6 +67,18 @@ def _ref(repo: str, place: Place, version: str | None) -> str | None:
         return ref_of(repo, place, version)
     except UsageError:  # the Hub allows names that a store does not
         return None
+
+
+def _is_version(revision: str) -> bool:
+    """Whether a tag can be called so; git's own rules are a little wider."""
+    return (
+        _VERSION.fullmatch(revision) is not None
+        and revision != MAIN
+        and not is_commit(revision)
+        and ".." not in revision
+        and not revision.startswith("refs/")
+        and not any(part.endswith((".", ".lock")) for part in revision.split("/"))
+    )
 
 
 def head(repo: str) -> Snapshot:
