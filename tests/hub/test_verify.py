@@ -1,5 +1,6 @@
 """verify at a distance: what the Hub shows is compared with the manifest, and no row moves."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from tests.building.fixtures import built, models, origin, signal, student, teac
 from tests.cli.runner import Said, kinds
 from tests.hub.clients import Account, Client
 from tests.hub.published import canonical, files_of
-from tests.hub.pulled import SHARDS, damage, flipped, sent
+from tests.hub.pulled import damage, flipped, sent
 from tests.hub.pushing import having, pushed
 from tests.hub_server import Hub
 
@@ -33,6 +34,12 @@ def card(*places: str) -> bytes:
 
 def shards_of(files: dict[str, bytes]) -> list[str]:
     return sorted(path for path in files if path.endswith(".parquet"))
+
+
+def asked_for_shards(hub: Hub, files: dict[str, bytes]) -> list[str]:
+    """Requests for them at either of the Hub's hosts, of any method."""
+    digests = [hashlib.sha256(files[path]).hexdigest() for path in shards_of(files)]
+    return [str(one) for one in hub.asked("|".join([r"\.parquet", *digests]))]
 
 
 def told(said: Said) -> str:
@@ -77,14 +84,16 @@ def test_what_was_pushed_passes_at_a_distance_and_deep_on_either_hub(
     assert (said.code, kinds(said)) == (3, {"pinned-digest"})
 
 
-def test_no_byte_of_a_shard_is_asked_for(published: Hub, client: Client, signal: Store) -> None:
+def test_no_byte_of_a_shard_is_asked_for(
+    published: Hub, client: Client, signal: Store, files: dict[str, bytes]
+) -> None:
     said = client.lopd_store("verify", "org/data@v1")
     assert said.code == 0, said.err
     commit = published.revision("org/data", "v1")[:12]
     assert said.out == f"org/data@v1 (commit {commit}): ok (depth 1, integrity, at a distance)\n"
     size = sum(shard.size for shard in load(signal, "signal").shards)
     assert f"of {size:,} bytes were compared by what the Hub lists of them" in said.err
-    assert published.asked(SHARDS) == []
+    assert asked_for_shards(published, files) == []
     assert not client.store.exists()
 
 
@@ -130,11 +139,11 @@ def test_every_problem_is_told_not_the_first(
         ("digest-mismatch", second),
         ("stray-shard", STRAY),
     ]
-    assert hub.asked(SHARDS) == []
+    assert asked_for_shards(hub, files) == []
     deep = verify(client, "org/data", "--deep")
     assert deep.json["problems"] == said.json["problems"]
     assert "nothing was downloaded" in told(deep)
-    assert hub.asked(SHARDS) == []
+    assert asked_for_shards(hub, files) == []
 
 
 def test_swapped_shards_are_two_problems(hub: Hub, client: Client, files: dict[str, bytes]) -> None:
