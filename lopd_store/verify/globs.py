@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from lopd_store.errors import FormatError, LopdError, Problem
 from lopd_store.hub.snapshot import Snapshot
-from lopd_store.publishing.card.front_matter import MAX_CARD_BYTES, FrontMatter, split
+from lopd_store.remote.front_matter import MAX_CARD_BYTES, FrontMatter, split
 from lopd_store.remote.layout import CARD, Place
 from lopd_store.verify.report import Report
 

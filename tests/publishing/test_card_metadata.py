@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from lopd_store.documents.artifact import Column
 from lopd_store.errors import FormatError, UsageError
 from lopd_store.publishing.card.facts import CardFacts
-from lopd_store.publishing.card.front_matter import FrontMatter
 from lopd_store.publishing.card.rendering import render
+from lopd_store.remote.front_matter import FrontMatter
 from lopd_store.remote.layout import Place
 from lopd_store.rows import logical
 from tests.building.chain import rows_in

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from lopd_store.errors import FormatError, UsageError
 from lopd_store.publishing.card.facts import CardFacts
-from lopd_store.publishing.card.front_matter import FrontMatter
+from lopd_store.remote.front_matter import FrontMatter
 
 _TAGS: Final = ("lopd", "on-policy-distillation", "distillation")
 _KIND_TAGS: Final = {

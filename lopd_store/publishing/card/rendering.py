@@ -1,10 +1,11 @@
 """The card (README.md) of a repository that holds an artifact."""
 
-from lopd_store.publishing.card import front_matter, metadata
+from lopd_store.publishing.card import metadata
 from lopd_store.publishing.card.body import Body
 from lopd_store.publishing.card.facts import CardFacts
 from lopd_store.publishing.card.markdown import plain
 from lopd_store.publishing.card.sections import section
+from lopd_store.remote import front_matter
 
 
 def render(old: str | None, facts: CardFacts, *, license: str | None) -> str:  # noqa: A002 - the Hub's word
