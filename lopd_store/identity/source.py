@@ -55,7 +55,7 @@ def locate_without_weights(model: str) -> Path:
     if model and is_folder(folder):
         return folder
     _refuse_paths(model)
-    return hub.download(model, what="model", patterns=_SMALL_FILES, ignore=_ELSEWHERE)
+    return _download(model)
 
 
 def is_folder(path: Path) -> bool:
@@ -82,5 +82,11 @@ def _refuse_paths(model: str) -> None:
         raise UsageError(f"expected a model folder, org/name or org/name@revision, found {model!r}")
 
 
-def _download(model: str, weights: str) -> Path:
-    return hub.download(model, what="model", patterns=(weights, *_SMALL_FILES), ignore=_ELSEWHERE)
+def _download(model: str, *patterns: str) -> Path:
+    """The snapshot's folder. Raises NotFoundError also where no file is of a model."""
+    folder = hub.download(
+        model, what="model", patterns=(*patterns, *_SMALL_FILES), ignore=_ELSEWHERE
+    )
+    if not folder.is_dir():  # the client makes none for no file
+        raise NotFoundError(f"{model}: expected the files of a model on the Hub, found none")
+    return folder
