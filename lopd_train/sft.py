@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lopd_store.artifacts import Artifact, load
 from lopd_store.documents.stamp import Stamp
-from lopd_store.errors import ConsistencyError, UsageError
+from lopd_store.errors import ConsistencyError, NotFoundError, UsageError
 from lopd_store.identity.compare import same_tokenizer
 from lopd_store.stamping import read_stamp, write_stamp
 from lopd_store.store import Store
@@ -132,4 +132,10 @@ def _whole(material: Material, root: Path) -> Artifact:
             f"{material.signal.name}: expected an sft artifact of a store, whose documents become"
             " the stamp, found loose files"
         )
-    return load(Store.open(root), str(material.signal.id))
+    try:
+        return load(Store.open(root), str(material.signal.id))
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"{material.signal.name}: expected an sft artifact of a store, whose documents become"
+            " the stamp, found one on the Hub: bring it here first (lopd-store pull)"
+        ) from error
