@@ -11,7 +11,7 @@ import pyarrow as pa
 from lopd_store.errors import FormatError
 from lopd_store.rows import columns, content, flat
 
-ROW_GROUP_ROWS: Final = 16_384  # with writer.DICTIONARY_BYTES, bounds what a dictionary can expand
+ROW_GROUP_ROWS: Final = 16_384  # rows of a few tokens close a group early, too
 ROW_GROUP_BYTES: Final = 64 << 20  # rows of long text close a group early: memory is one group
 
 

@@ -132,10 +132,20 @@ def test_encodings_are_those_of_the_format(shard: ShardFile) -> None:
         "response_ids.list.element": ("RLE", "PLAIN"),
         "teacher_logprobs.list.element": ("RLE", "BYTE_STREAM_SPLIT"),
         "finish_reason": ("PLAIN", "RLE", "RLE_DICTIONARY"),
-        "answer": ("PLAIN", "RLE", "RLE_DICTIONARY"),
+        "answer": ("RLE", "PLAIN"),
     }
     assert {group.column(index).compression for index in range(group.num_columns)} == {"ZSTD"}
     assert all(group.column(index).has_offset_index for index in range(group.num_columns))
+
+
+@pytest.mark.parametrize("lengths", [[3000] * 1000, [1] * 4999 + [1 << 20]], ids=["long", "odd"])
+def test_long_texts_of_others_are_read_back(
+    tmp_path: Path, rows: Rows, identity: bytes, lengths: list[int]
+) -> None:
+    texts = [f"{row:_<{length}}" for row, length in enumerate(lengths)]
+    batch = rows([([1], [2])] * len(texts), answer=texts)
+    found = read(list(write_shards([batch], identity=identity, folder=tmp_path)))
+    assert found.column("answer").to_pylist() == texts
 
 
 def test_the_footer_holds_the_identity_and_nothing_else(shard: ShardFile, identity: bytes) -> None:
