@@ -81,7 +81,11 @@ class Signal(ShardSet):
 
 
 def open_signal(name: str, *, root: Path | None = None) -> Signal:
-    """Open what a person names: a file, a folder, else a ref or id, else `org/dataset[@rev]`.
+    """Open what a person names: a file, a folder, else a ref or id, else a name on the Hub.
+
+    On the Hub that is `org/name[/config[/split]][@revision][@sha256:…]`, downloaded into the cache
+    of the Hub's client. With a digest it can only be that artifact; where there is a store, it
+    remembers what was opened, so that a tag that moved is noticed.
 
     Args:
         name: see `open_shard_set`, also for what is raised.

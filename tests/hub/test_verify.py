@@ -227,6 +227,10 @@ GLOBS = {
     "another split": card("default/test"),
     "all files": card().replace(b"train-*", b"*"),
     "one file": card().replace(b"train-*", b"train-00000-*"),
+    "ten thousand globs": card().replace(
+        b" data/default/train-*.parquet", b"\n    - data/*/*a*a*a*" * 10_000
+    ),
+    "another folder": card().replace(b"  data_files", b"  data_dir: lopd\n  data_files"),
     "a broken YAML": b"---\nconfigs: [\n---\n",
     "an alias": b"---\na: &a [1]\nb: *a\n---\n",
     "another encoding": card().replace(b"# rows", b"\xff"),
