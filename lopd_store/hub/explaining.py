@@ -22,6 +22,7 @@ _AGAIN: Final = "run it again: what was sent is not sent twice"
 _FINAL: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 _FULL: Final = (HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, 507)
 _QUOTA: Final = re.compile(r"quota|storage limit|storage.{0,20}exceed|billing", re.IGNORECASE)
+_QUERY: Final = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
 _TOKEN: Final = re.compile(r"hf_[A-Za-z0-9]{6,}")
 
 
@@ -144,9 +145,10 @@ def _status(error: BaseException | None) -> int | None:
 
 
 def _said(error: BaseException) -> str:
-    """What the client says, in one line, without anything that looks like a token."""
+    """What the client says, in one line; without tokens, and links that stand for one."""
     lines = (line.strip() for line in str(error).splitlines())
-    return _TOKEN.sub("hf_…", "; ".join(line for line in lines if line)) or type(error).__name__
+    said = "; ".join(line for line in lines if line)
+    return _QUERY.sub(r"\1?…", _TOKEN.sub("hf_…", said)) or type(error).__name__
 
 
 def _unreachable(name: str) -> str:

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from lopd_store.errors import UsageError
 from lopd_store.hub import HubName
 from lopd_store.remote.layout import Place
+from lopd_store.remote.naming import ref_of
 from lopd_store.remote.resolving import MAIN
 from lopd_store.store import index
-
-_USUAL = Place()
 
 
 def refs_of(name: HubName, places: Sequence[Place], ref: str | None) -> list[str]:
@@ -23,7 +22,8 @@ def refs_of(name: HubName, places: Sequence[Place], ref: str | None) -> list[str
         UsageError: one name for several; or no ref can be spelled like this name.
     """
     if ref is None:
-        return [_ref(name, place) for place in places]
+        revision = None if name.revision == MAIN else name.revision
+        return [ref_of(name.repo, place, revision) for place in places]
     if len(places) > 1:
         found = ", ".join(f"{name.repo}/{place}" for place in places)
         raise UsageError(
@@ -31,17 +31,3 @@ def refs_of(name: HubName, places: Sequence[Place], ref: str | None) -> list[str
             f" {found}, or leave out -o"
         )
     return [index.check_name(ref)]
-
-
-def _ref(name: HubName, place: Place) -> str:
-    """`org/name[/config[/split]][:revision]`; what is usual is left out."""
-    words = [name.repo]
-    if place != _USUAL:
-        words.append(place.config)
-    if place.split != _USUAL.split:
-        words.append(place.split)
-    revision = "" if name.revision in {None, MAIN} else f":{name.revision}"
-    ref = "/".join(words) + revision
-    if not index.is_name(ref):
-        raise UsageError(f"{name}: no ref can be called {ref!r}: choose its name with -o REF")
-    return ref

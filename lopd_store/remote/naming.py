@@ -18,5 +18,5 @@ def ref_of(repo: str, place: Place, revision: str | None) -> str:
         parts.append(place.split)
     name = "/".join(parts) + (f":{revision}" if revision else "")
     if not index.is_name(name):
-        raise UsageError(f"expected a name that a ref can have, found {name!r}: give one with -o")
+        raise UsageError(f"no ref can be called {name!r}: choose its name with -o REF")
     return name
