@@ -12,10 +12,12 @@ TOKEN = "hf_abcdefghijklmnop"  # noqa: S105 - nobody's
 @pytest.mark.parametrize("secret", [TOKEN, "Signature=abc"], ids=["token", "signed link"])
 def test_no_secret_is_said(secret: str) -> None:
     text = f"503 Server Error for url: {SIGNED} with {TOKEN}\n(Request ID: x)"
-    with pytest.raises(NotFoundError, match=r"cdn\.example/repo/blob") as read:
-        with reading("org/data", "org/data", "dataset"):
-            raise OSError(text)
-    with pytest.raises(HubError, match=r"cdn\.example/repo/blob") as written:
-        with writing("org/data"):
-            raise OSError(text)
+    address = r"cdn\.example/repo/blob"
+    with (
+        pytest.raises(NotFoundError, match=address) as read,
+        reading("org/data", "org/data", "dataset"),
+    ):
+        raise OSError(text)
+    with pytest.raises(HubError, match=address) as written, writing("org/data"):
+        raise OSError(text)
     assert secret not in str(read.value) + str(written.value)
