@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from lopd_store.errors import FormatError, LopdError, Problem
+from lopd_store.errors import FormatError, IntegrityError, LopdError, Problem
 from lopd_store.hub.snapshot import Snapshot
 from lopd_store.remote.front_matter import MAX_CARD_BYTES, FrontMatter, split
 from lopd_store.remote.layout import CARD, Place
@@ -45,7 +45,7 @@ def check_globs(
             continue
         if _selected(globs, snapshot.files) != set(expected):
             where, found = f"{CARD} configs {place}", ", ".join(globs)[:200] or "none"
-            report.add(FormatError, [Problem("card-globs", where, place.shards, found)])
+            report.add(IntegrityError, [Problem("card-globs", where, place.shards, found)])
 
 
 def _selected(globs: Collection[str], paths: Collection[str]) -> set[str] | None:

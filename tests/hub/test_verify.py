@@ -1,6 +1,5 @@
 """verify at a distance: what the Hub shows is compared with the manifest, and no row moves."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,42 +9,15 @@ import pytest
 from lopd_store.artifacts import load
 from lopd_store.store import Store
 from tests.building.fixtures import built, models, origin, signal, student, teacher
-from tests.cli.runner import Said, kinds
+from tests.cli.runner import kinds
 from tests.hub.clients import Account, Client
 from tests.hub.published import canonical, files_of
 from tests.hub.pulled import damage, flipped, sent
 from tests.hub.pushing import having, pushed
+from tests.hub.verifying import INDEX, asked_for_shards, card, shards_of, told, verify
 from tests.hub_server import Hub
 
 __all__ = ["built", "models", "origin", "signal", "student", "teacher"]
-
-INDEX = "lopd/default/train/index.json"
-
-
-def card(*places: str) -> bytes:
-    """A README whose globs are those of schemas/hub.md; each place `config/split`."""
-    lines = ["---", "configs:"]
-    for place in places or ("default/train",):
-        config, split = place.split("/")
-        lines += [f"- config_name: {config}", "  data_files:"]
-        lines += [f"  - split: {split}", f"    path: data/{config}/{split}-*.parquet"]
-    return "\n".join([*lines, "---", "# rows", ""]).encode()
-
-
-def shards_of(files: dict[str, bytes]) -> list[str]:
-    return sorted(path for path in files if path.endswith(".parquet"))
-
-
-def asked_for_shards(hub: Hub, files: dict[str, bytes]) -> list[str]:
-    """Requests for them at either of the Hub's hosts, of any method."""
-    digests = [hashlib.sha256(files[path]).hexdigest() for path in shards_of(files)]
-    return [str(one) for one in hub.asked("|".join([r"\.parquet", *digests]))]
-
-
-def told(said: Said) -> str:
-    """All problems and notes of a report, to look for words in."""
-    report = said.json
-    return "\n".join([*(str(problem) for problem in report["problems"]), *report["notes"]])
 
 
 @pytest.fixture
@@ -59,10 +31,6 @@ def published(hub: Hub, files: dict[str, bytes]) -> Hub:
     hub.commit("org/data", files)
     hub.tag("org/data", "v1")
     return hub
-
-
-def verify(client: Client, name: str, *words: object) -> Said:
-    return client.lopd_store("verify", name, "--json", *words)
 
 
 def test_what_was_pushed_passes_at_a_distance_and_deep_on_either_hub(
@@ -219,49 +187,6 @@ def test_an_index_that_points_elsewhere_is_a_problem_and_no_crash(
     said = verify(client, "org/data")
     assert (said.code, kinds(said)) == (code, expected)
     assert "Traceback" not in said.err
-
-
-GLOBS = {
-    "no card": None,
-    "no YAML": b"# rows\n",
-    "another split": card("default/test"),
-    "all files": card().replace(b"train-*", b"*"),
-    "one file": card().replace(b"train-*", b"train-00000-*"),
-    "ten thousand globs": card().replace(
-        b" data/default/train-*.parquet", b"\n    - data/*/*a*a*a*" * 10_000
-    ),
-    "another folder": card().replace(b"  data_files", b"  data_dir: lopd\n  data_files"),
-    "a broken YAML": b"---\nconfigs: [\n---\n",
-    "an alias": b"---\na: &a [1]\nb: *a\n---\n",
-    "another encoding": card().replace(b"# rows", b"\xff"),
-}
-
-
-@pytest.mark.parametrize("given", GLOBS.values(), ids=GLOBS)
-def test_a_card_that_shows_other_rows_is_a_problem(
-    hub: Hub, client: Client, files: dict[str, bytes], given: bytes | None
-) -> None:
-    extra = files[shards_of(files)[0]]
-    changed: dict[str, bytes | None] = {
-        **files,
-        "README.md": given,
-        "data/default/test-00000-000000000000.parquet": extra,
-    }
-    hub.commit("org/data", changed)
-    said = verify(client, "org/data")
-    assert said.code in {4, 5}, said.err
-    assert kinds(said) <= {"card", "card-globs", "format", "not-found"}
-    assert all("README.md" in str(problem) for problem in said.json["problems"])
-
-
-def test_globs_in_other_words_that_mean_the_same_are_right(
-    hub: Hub, client: Client, files: dict[str, bytes]
-) -> None:
-    paths = "".join(f"\n    - {path}" for path in shards_of(files)).encode()
-    same = card().replace(b" data/default/train-*.parquet", paths)
-    hub.commit("org/data", files | {"README.md": same})
-    said = verify(client, "org/data")
-    assert (said.code, said.json["problems"]) == (0, [])
 
 
 def test_several_places_make_one_report(hub: Hub, client: Client, signal: Store) -> None:

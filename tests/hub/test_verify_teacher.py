@@ -13,7 +13,7 @@ from tests.building.fixtures import built, models, origin, signal, student, teac
 from tests.cli.runner import Said, kinds
 from tests.hub.clients import Client
 from tests.hub.published import files_of
-from tests.hub.test_verify import asked_for_shards, card, told
+from tests.hub.verifying import asked_for_shards, card, told
 from tests.hub_server import Hub
 
 __all__ = ["built", "models", "origin", "signal", "student", "teacher"]
