@@ -86,8 +86,8 @@ def head(repo: str) -> Snapshot:
     return Snapshot.open(repo, revision=MAIN)
 
 
-def require_free(destination: Destination, artifact: Digest) -> bool:
-    """Whether the version is there already, with this artifact at the place.
+def require_free(destination: Destination, artifact: Digest) -> str | None:
+    """The commit of the version, if it is there already with this artifact at the place.
 
     Raises UsageError where the version is another one.
     """
@@ -96,7 +96,7 @@ def require_free(destination: Destination, artifact: Digest) -> bool:
     if version in found.branches:
         raise UsageError(f"{destination}: expected a new version, found a branch of that name")
     if version is None or version not in found.tags:
-        return False
+        return None
     there = Snapshot.open(destination.repo, revision=version)
     place = destination.place
     known = artifact_at(there, place) if place in places(there.files) else None
@@ -105,7 +105,7 @@ def require_free(destination: Destination, artifact: Digest) -> bool:
             f"{destination}: expected a new version, found one with {known or 'nothing'} at"
             f" {place}: versions do not move: name another, such as {version}.1"
         )
-    return True
+    return there.commit
 
 
 def card_in(snapshot: Snapshot | None) -> str | None:

@@ -7,10 +7,12 @@ from typing import Final
 
 from lopd_store.artifacts import Artifact, load, noises
 from lopd_store.building.progress import Progress, Silence
-from lopd_store.building.work import at_work
-from lopd_store.digest import tagged
+from lopd_store.building.work import Work, at_work
+from lopd_store.digest import Digest, tagged
+from lopd_store.errors import FormatError, IntegrityError
 from lopd_store.hub import committing
 from lopd_store.hub.explaining import insisting
+from lopd_store.hub.snapshot import Snapshot
 from lopd_store.keys import PrivateKey
 from lopd_store.publishing.card.facts import CardFacts
 from lopd_store.publishing.card.histogram import draw
@@ -19,6 +21,8 @@ from lopd_store.publishing.contents import contents
 from lopd_store.publishing.derive import derive
 from lopd_store.publishing.destination import Destination, card_in, head, require_free
 from lopd_store.publishing.push import Push, Pushed
+from lopd_store.remote.artifact import artifact_at, open_artifact
+from lopd_store.remote.layout import Place, places
 from lopd_store.rows.precision import Precision
 from lopd_store.signing import envelopes, sign, signers
 from lopd_store.store import Store
@@ -92,8 +96,9 @@ def prepared(
             progress=progress,
             hold=work.hold,
         )
+        landed = require_free(destination, artifact.id) if base else None
         if base is not None:
-            require_free(destination, artifact.id)
+            _take_in(store, base, destination.place, artifact.id, work, progress)
         if options.key is not None:
             sign(store, str(artifact.id), options.key)
         facts = _facts(artifact, destination)
@@ -104,11 +109,32 @@ def prepared(
             contents=contents(artifact, destination.place, picture=draw(facts.statistics)),
             source=source.id,
             base=base,
+            landed=landed,
             license=options.license,
             private=options.private,
         )
         push.card(card_in(base))  # a card that cannot be merged is said before anything is sent
         yield push
+
+
+def _take_in(
+    store: Store, base: Snapshot, place: Place, artifact: Digest, work: Work, progress: Progress
+) -> None:
+    """Evidence that others attached to the same artifact there: a push would take it away."""
+    if place not in places(base.files) or artifact_at(base, place) != artifact:
+        return
+    known = {one.digest for one in store.evidence(artifact)}
+    try:
+        there = open_artifact(base, place)
+        for manifest, layers in there.read_evidence():
+            if manifest.digest in known:
+                continue
+            for data in (*layers, there.read(manifest.config), manifest.encode()):
+                work.hold(Digest.of(data))
+                store.blobs.put(data)
+            store.refs.attach(manifest.descriptor())
+    except (IntegrityError, FormatError) as error:
+        progress.say(f"what is there is damaged, and is replaced: {error}")
 
 
 def _facts(artifact: Artifact, destination: Destination) -> CardFacts:

@@ -7,7 +7,6 @@ missing. Of two that publish at once, the second takes the first one's commit in
 import random
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final
 
 from lopd_store.artifacts import point
@@ -21,7 +20,7 @@ from lopd_store.publishing.card.facts import CardFacts
 from lopd_store.publishing.card.rendering import render, stated_license
 from lopd_store.publishing.contents import Contents
 from lopd_store.publishing.destination import Destination, card_in, head, require_free
-from lopd_store.remote.artifact import artifact_at
+from lopd_store.remote.artifact import artifact_at, read_index
 from lopd_store.remote.layout import CARD, places
 from lopd_store.remote.resolving import MAIN
 from lopd_store.remote.seen import Seen, Sight
@@ -87,6 +86,7 @@ class Push:
         contents: its files, but for the card.
         source: the id of what was to be pushed.
         base: the repository when this was prepared; None where there is none yet.
+        landed: the commit of the version, where it was there already with this artifact.
         replaces: the artifact that was at the place then.
         license: for the card; None leaves the card's own.
         private: whether a repository that is made now is private; None as the organisation has it.
@@ -98,6 +98,7 @@ class Push:
     contents: Contents
     source: Digest
     base: Snapshot | None
+    landed: str | None = None
     license: str | None = None
     private: bool | None = None
     replaces: Digest | None = field(init=False)
@@ -111,6 +112,11 @@ class Push:
         """The id of what is pushed."""
         return self.facts.artifact.id
 
+    @property
+    def superseded(self) -> bool:
+        """Whether the version is there, and another artifact has taken its place on main since."""
+        return self.landed is not None and self.replaces != self.artifact
+
     def card(self, old: str | None) -> str:
         """What the card becomes. Raises FormatError and UsageError as `render` does."""
         return render(old, self.facts, license=self.license)
@@ -123,13 +129,13 @@ class Push:
 
     @property
     def stale(self) -> list[str]:
-        """The files that are in the repository now and will not be."""
-        return self.contents.stale_in(self.base)
+        """The files that are on the main branch now and will not be."""
+        return [] if self.superseded else self.contents.stale_in(self.base)
 
     @property
     def missing(self) -> list[Addition]:
         """The files that the repository did not have when this was prepared."""
-        return self.contents.missing_from(self.base)
+        return [] if self.superseded else self.contents.missing_from(self.base)
 
     @property
     def missing_bytes(self) -> int:
@@ -162,14 +168,22 @@ class Push:
             UsageError: the version is taken.
             IntegrityError: a blob rotted in the store.
         """
+        if self.landed is not None and self.superseded:
+            return self._remember(self.landed, 0)
         if self.base is None:
             committing.create_repository(self.destination.repo, private=self.private)
         sent = self.missing_bytes
         progress.begin_transfer(total_bytes=sent, done_bytes=0)
         self._send(self.missing, progress)
         commit = self._land(progress)
-        self._tag(commit)
-        return self._remember(commit, sent)
+        self._seen(MAIN, commit)
+        version = self._tag(commit)
+        if version != commit:
+            progress.say(
+                f"{self.destination.version} stays the commit {version[:12]} that it was; what is"
+                " new about it, a card or signatures, is on main"
+            )
+        return self._remember(version, sent)
 
     def _send(self, files: list[Addition], progress: Progress) -> None:
         new = [file for file in files if file.path not in self._operations]
@@ -224,6 +238,18 @@ class Push:
                 " which somebody published meanwhile: look at it, then push again to replace it,"
                 " or push to a version (@name) of its own"
             )
+        if found == self.artifact:
+            self._require_evidence(now)
+
+    def _require_evidence(self, now: Snapshot) -> None:
+        """What others attached to the artifact stays: it must be ours, too."""
+        place = self.destination.place
+        for entry in read_index(now, place)[1]:
+            if place.blob(entry, evidence=True) not in self.contents.files:
+                raise RefMovedError(
+                    f"{self.destination}: expected the evidence that was there, found"
+                    f" {entry.digest.short}, which somebody attached meanwhile: push again"
+                )
 
     def _there(self, snapshot: Snapshot | None) -> Digest | None:
         place = self.destination.place
@@ -231,23 +257,34 @@ class Push:
             return None
         return artifact_at(snapshot, place)
 
-    def _tag(self, commit: str) -> None:
+    def _tag(self, commit: str) -> str:
+        """Give the commit its version; the commit that has it, which may have had it before."""
         version = self.destination.version
-        if version is None or require_free(self.destination, self.artifact):
-            return
+        if version is None:
+            return commit
+        if there := require_free(self.destination, self.artifact):
+            return there
         try:
             committing.create_tag(
                 self.destination.repo, version, commit=commit, message=str(self.artifact)
             )
         except RefMovedError:
-            require_free(self.destination, self.artifact)
+            return require_free(self.destination, self.artifact) or commit
+        return commit
+
+    def _seen(self, revision: str, commit: str) -> None:
+        sight = Sight(
+            repo=self.destination.repo,
+            revision=revision,
+            moves=revision == MAIN,
+            commit=commit,
+            artifacts={self.destination.place: self.artifact},
+        )
+        Seen(self.store).remember(sight)
 
     def _remember(self, commit: str, sent: int) -> Pushed:
-        seen, at = Seen(self.store), {self.destination.place: self.artifact}
-        sight = partial(Sight, repo=self.destination.repo, commit=commit, artifacts=at)
-        seen.remember(sight(revision=MAIN, moves=True))
         if self.destination.version:
-            seen.remember(sight(revision=self.destination.version, moves=False))
+            self._seen(self.destination.version, commit)
         if ref := self.destination.ref:
             point(self.store, ref, self.artifact, expected=self.store.refs.get(ref))
         return Pushed(

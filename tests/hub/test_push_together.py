@@ -15,7 +15,7 @@ from tests.building.chain import identity_of, publish, random_rows
 from tests.building.fixtures import models, student, teacher
 from tests.cli.runner import Said
 from tests.hub.clients import Client
-from tests.hub.pushing import person, pushed, versions
+from tests.hub.pushing import changes, person, pushed, several, versions
 from tests.hub_server import Fault, Hub
 
 __all__ = ["models", "student", "teacher"]
@@ -138,3 +138,69 @@ def test_two_pushes_of_one_store_to_one_place_wait_for_each_other(
     ended = [(process, *process.communicate(timeout=100)) for process in running]
     assert [process.returncode for process, *_ in ended] == [0, 0], ended
     assert set(versions(hub, "org/data")) == {"main", "v0", "v1"}
+
+
+def test_pushed_again_an_older_version_is_there_already_and_main_stays(
+    hub: Hub, people: list[Client]
+) -> None:
+    one = people[0]
+    old = ["push", "rows0", "org/data@v0", "--no-text"]
+    new = ["push", "rows1", "org/data@v1", "--no-text", "--json"]
+    first, second = map(pushed, several(one, [*old, "--json"], new))
+    before = changes(hub)
+    dry, again = several(one, [*old, "--dry-run", "--json"], [*old, "--json"])
+    assert [dry.json[key] for key in ("send", "remove", "bytes_to_send")] == [[], [], 0]
+    assert pushed(again) == {**first, "bytes_sent": 0}
+    assert changes(hub) == before
+    found = versions(hub, "org/data")
+    assert [found["main"], found["v0"]] == [
+        {"default/train": second["id"]},
+        {"default/train": first["id"]},
+    ]
+    verified = one.lopd_store("verify", "org/data", "--json")
+    assert verified.json["ok"], verified.out
+
+
+def test_signatures_of_several_people_are_kept(hub: Hub, people: list[Client]) -> None:
+    """Each pushes the same artifact, signed with a key of their own."""
+    for number in (0, 1):
+        key = people[number].folder / "key"
+        keygen, push = several(
+            people[number],
+            ["keygen", key],
+            ["push", "rows0", "org/data@v1", "--no-text", "--key", key],
+        )
+        assert (keygen.code, push.code) == (0, 0), push.err
+        assert ("v1 stays the commit" in push.err) == (number == 1)
+    files = hub.files("org/data")
+    assert sum("/signature-" in path for path in files) == 2
+    assert versions(hub, "org/data")["main"]
+    keys = [f"{people[number].folder / 'key'}.pub" for number in (0, 1)]
+    by_main = several(people[2], *(["verify", "org/data", "--key", key] for key in keys))
+    by_tag = several(people[3], *(["verify", "org/data@v1", "--key", key] for key in keys))
+    assert [one.code for one in (*by_main, *by_tag)] == [0, 0, 0, 3]
+
+
+def test_evidence_that_came_while_a_push_was_under_way_is_not_taken_away(
+    hub: Hub, people: list[Client]
+) -> None:
+    pushed(people[0].lopd_store("push", "rows0", "org/data@v1", "--no-text", "--json"))
+    for number in (0, 1):
+        assert people[number].lopd_store("keygen", people[number].folder / "key").code == 0
+    hub.faults.append(Fault(match="preupload", times=None, pause=2))
+    both = [
+        people[number].start(
+            "push", "rows0", "org/data@v1", "--no-text", "--key", people[number].folder / "key"
+        )
+        for number in (0, 1)
+    ]
+    said = [one.communicate(timeout=100)[1] for one in both]
+    assert sorted(one.returncode for one in both) == [0, 1], said
+    (told,) = [text for one, text in zip(both, said, strict=True) if one.returncode]
+    assert "which somebody attached meanwhile: push again" in told
+    hub.faults.clear()
+    number = next(n for n, one in enumerate(both) if one.returncode)
+    again = people[number].lopd_store("push", "rows0", "org/data@v1", "--no-text")
+    assert again.code == 0, again.err
+    assert sum("/signature-" in path for path in hub.files("org/data")) == 2
+    assert versions(hub, "org/data")["main"] == versions(hub, "org/data")["v1"]
