@@ -47,6 +47,18 @@ class Contents:
         paths = snapshot.files if snapshot else {}
         return sorted(path for path in paths if self.place.owns(path) and path not in self.files)
 
+    def require_alone(self, snapshot: Snapshot | None) -> None:
+        """Raise FormatError where other files would be loaded together with the shards."""
+        before, after = self.place.shards.split("*")
+        for path in sorted(snapshot.files if snapshot else {}):
+            selected = path.startswith(before) and path.endswith(after)
+            if selected and "/" not in path[len(before) :] and not self.place.owns(path):
+                raise FormatError(
+                    f"{snapshot}: expected no other files of the form {self.place.shards}, found"
+                    f" {path}, which datasets would load as rows of {self.place}: remove or rename"
+                    " it on the Hub and push again, or push to another config"
+                )
+
 
 def contents(artifact: Artifact, place: Place, *, picture: bytes | None) -> Contents:
     """Lay an artifact out for a repository. All rows are read, and have to be what it says.

@@ -82,6 +82,7 @@ def prepared(
         NotFoundError, IntegrityError, FormatError: the artifact is missing or damaged.
         HubError: no token, or no answer.
         UsageError: the version is taken, or other splits of the config have other columns.
+        FormatError: a card, or other files, that do not go with what is pushed.
     """
     name = tagged(_TAG, destination.repo.encode(), str(destination.place).encode()).hex
     with insisting(), at_work(store, f"push-{name}", progress=progress) as work:
@@ -113,6 +114,7 @@ def prepared(
             license=options.license,
             private=options.private,
         )
+        push.contents.require_alone(base)
         push.card(card_in(base))  # a card that cannot be merged is said before anything is sent
         yield push
 

@@ -200,6 +200,21 @@ def test_a_broken_card_is_said_before_anything_is_sent(
     assert changes(hub) == []
 
 
+def test_files_that_would_be_loaded_with_the_shards_are_said_before_anything_is_sent(
+    hub: Hub, client: Client, built: Path
+) -> None:
+    having(client, built)
+    hub.commit("org/data", {"data/default/train-00000-of-00001.parquet": b"PAR1"})
+    said, elsewhere = several(
+        client,
+        ["push", "signal", "org/data@v1", "--dry-run"],
+        ["push", "signal", "org/data/other@v1", "--dry-run"],
+    )
+    assert (said.code, elsewhere.code) == (5, 0)
+    assert "found data/default/train-00000-of-00001.parquet, which datasets would" in said.err
+    assert changes(hub) == []
+
+
 def test_columns_that_differ_from_those_of_another_split_are_said_before_anything_is_sent(
     hub: Hub, client: Client, built: Path
 ) -> None:
