@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from lopd_store.digest import Digest
 from lopd_store.errors import DigestMismatchError
+from lopd_store.hub.client import api
 from lopd_store.hub.explaining import writing
 
 _TOGETHER: Final = 8  # files a request for upload links names: what is sent is told as it goes
@@ -45,7 +46,7 @@ def exists(repo: str) -> bool:
     with writing(repo):
         if get_token() is None:
             raise LocalTokenNotFoundError
-        return bool(_api().repo_exists(repo, repo_type="dataset"))
+        return bool(api().repo_exists(repo, repo_type="dataset"))
 
 
 def create_repository(repo: str, *, private: bool | None) -> None:
@@ -54,7 +55,7 @@ def create_repository(repo: str, *, private: bool | None) -> None:
     Raises HubError: no token, no permission, or no answer.
     """
     with writing(repo):
-        _api().create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
+        api().create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
 
 
 def send(
@@ -73,7 +74,7 @@ def send(
         chosen = additions[first : first + _TOGETHER]
         batch = [_operation(addition) for addition in chosen]
         with writing(repo):
-            _api().preupload_lfs_files(repo, batch, repo_type="dataset", free_memory=False)
+            api().preupload_lfs_files(repo, batch, repo_type="dataset", free_memory=False)
         operations += batch
         for addition in chosen:
             sent(addition)
@@ -93,7 +94,7 @@ def commit(
 
     gone = [CommitOperationDelete(path_in_repo=path) for path in removed]
     with writing(repo):
-        made = _api().create_commit(
+        made = api().create_commit(
             repo,
             [*operations, *gone],
             commit_message=message,
@@ -106,7 +107,7 @@ def commit(
 def create_tag(repo: str, name: str, *, commit: str, message: str) -> None:
     """Give a commit a name. Raises RefMovedError where the name is taken, and HubError."""
     with writing(repo):
-        _api().create_tag(repo, tag=name, revision=commit, tag_message=message, repo_type="dataset")
+        api().create_tag(repo, tag=name, revision=commit, tag_message=message, repo_type="dataset")
 
 
 def page(repo: str, revision: str) -> str:
@@ -127,9 +128,3 @@ def _operation(addition: Addition) -> Any:
             where=str(addition.path), expected=str(addition.digest), found=f"sha256:{found}"
         )
     return operation
-
-
-def _api() -> Any:
-    from huggingface_hub import HfApi
-
-    return HfApi(library_name="lopd")

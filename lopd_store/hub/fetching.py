@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from lopd_store.digest import Digest
 from lopd_store.errors import IntegrityError, NotFoundError, Problem
+from lopd_store.hub.client import LIBRARY
 from lopd_store.hub.explaining import reading
 from lopd_store.hub.snapshot import Snapshot
 
@@ -135,7 +136,7 @@ def _answer(
 
     url = hf_hub_url(snapshot.repo, path, repo_type=snapshot.what, revision=snapshot.commit)
     headers = {
-        **build_hf_headers(library_name="lopd"),
+        **build_hf_headers(library_name=LIBRARY),
         "Accept-Encoding": "identity",
         "Range": f"bytes={start}-{end - 1}",
     }

@@ -1,7 +1,6 @@
 """A repository on the Hub at one commit: which files it has, and small ones read whole."""
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -9,10 +8,11 @@ from typing import Any, Final
 
 from lopd_store.digest import Digest
 from lopd_store.errors import FormatError, IntegrityError, NotFoundError, Problem
+from lopd_store.hub.client import api
 from lopd_store.hub.explaining import What, reading
+from lopd_store.hub.names import is_commit
 
 MAX_FILES: Final = 100_000  # what the Hub allows in a repository
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +61,10 @@ class Snapshot:
         """
         name = f"{repo}@{revision}" if revision else repo
         with reading(name, repo, what):
-            commit = _api().repo_info(repo, repo_type=what, revision=revision).sha
-            if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+            commit = api().repo_info(repo, repo_type=what, revision=revision).sha
+            if not isinstance(commit, str) or not is_commit(commit):
                 raise FormatError(f"{name}: expected a commit of 40 hex characters, found {commit}")
-            tree = _api().list_repo_tree(repo, repo_type=what, revision=commit, recursive=True)
+            tree = api().list_repo_tree(repo, repo_type=what, revision=commit, recursive=True)
             files = {file.path: file for file in islice(_files(tree), MAX_FILES + 1)}
         if len(files) > MAX_FILES:
             raise FormatError(f"{name}: expected at most {MAX_FILES} files, found more")
@@ -112,7 +112,7 @@ class RemoteRefs:
 def refs(repo: str, *, what: What = "dataset") -> RemoteRefs:
     """The branches and tags of a repository. Raises as `Snapshot.open` does."""
     with reading(repo, repo, what):
-        found = _api().list_repo_refs(repo, repo_type=what)
+        found = api().list_repo_refs(repo, repo_type=what)
         return RemoteRefs(
             branches={ref.name: ref.target_commit for ref in found.branches},
             tags={ref.name: ref.target_commit for ref in found.tags},
@@ -122,19 +122,13 @@ def refs(repo: str, *, what: What = "dataset") -> RemoteRefs:
 def history(repo: str, commit: str, *, what: What = "dataset") -> list[str]:
     """A commit and those it came from, newest first. Raises as `Snapshot.open` does."""
     with reading(f"{repo}@{commit}", repo, what):
-        commits = _api().list_repo_commits(repo, repo_type=what, revision=commit)
+        commits = api().list_repo_commits(repo, repo_type=what, revision=commit)
         return [found.commit_id for found in commits]
 
 
 def git_oid(data: bytes) -> str:
     """The name that git gives to a file's bytes."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-
-
-def _api() -> Any:
-    from huggingface_hub import HfApi
-
-    return HfApi(library_name="lopd")
 
 
 def _files(tree: Any) -> Iterator[RemoteFile]:
