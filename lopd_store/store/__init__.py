@@ -4,7 +4,8 @@
     STORE/index.json              refs and evidence
     STORE/blobs/sha256/<hex>      all bytes, by their SHA-256
     STORE/.lopd/                  tmp, locks, builds, log: ours, not needed to read; and
-                                  fingerprints, verified, decoded: which may be lost at any time
+                                  fingerprints, verified, decoded, derived, hub: which may be
+                                  lost at any time
 
 `Store.open` is the way in. Reading takes no lock, and a read-only store works: what may be lost is
 then not remembered.

@@ -31,8 +31,8 @@ COMMANDS = sorted(main.commands.items())
 
 def test_the_commands_of_this_release_are_all_there() -> None:
     expected = (
-        "build diff export fingerprint fsck gc generate import log ls rm serve show sql stamp tag"
-        " verify"
+        "build diff export fingerprint fsck gc generate import keygen log ls merge pull push rm"
+        " serve show sign sql stamp tag verify"
     )
     assert [name for name, _ in COMMANDS] == expected.split()
 
