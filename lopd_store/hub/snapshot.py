@@ -13,6 +13,7 @@ from lopd_store.hub.explaining import What, reading
 from lopd_store.hub.names import is_commit
 
 MAX_FILES: Final = 100_000  # what the Hub allows in a repository
+_KEPT_BYTES: Final = 1 << 20  # of a file that is not asked for twice: an index, a card
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class Snapshot:
     revision: str | None
     commit: str
     files: Mapping[str, RemoteFile] = field(repr=False)
+    _kept: dict[str, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @classmethod
     def open(cls, repo: str, *, revision: str | None = None, what: What = "dataset") -> "Snapshot":
@@ -82,21 +84,31 @@ class Snapshot:
     def read(self, path: str, *, limit: int) -> bytes:
         """A small file, whole; it is what the Hub lists, which is the Hub's word only.
 
+        At one commit it stays what it is, so it is asked for once.
+
         Raises:
             NotFoundError: no such file, or no answer.
             FormatError: larger than `limit` bytes.
             IntegrityError: other bytes than the Hub lists.
         """
-        from lopd_store.hub.fetching import fetch_range
-
         file = self.file(path)
         if file.size > limit:
             raise FormatError(f"{self} {path}: expected at most {limit} bytes, found {file.size}")
-        data = fetch_range(self, path, start=0, length=file.size) if file.size else b""
+        if path in self._kept:
+            return self._kept[path]
+        data = self._fetch(file)
+        if file.size <= _KEPT_BYTES:
+            self._kept[path] = data
+        return data
+
+    def _fetch(self, file: RemoteFile) -> bytes:
+        from lopd_store.hub.fetching import fetch_range
+
+        data = fetch_range(self, file.path, start=0, length=file.size) if file.size else b""
         found = str(Digest.of(data)) if file.sha256 else git_oid(data)
         expected = str(file.sha256) if file.sha256 else file.git_oid
         if found != expected:
-            problem = Problem("digest-mismatch", f"{self} {path}", expected, found)
+            problem = Problem("digest-mismatch", f"{self} {file.path}", expected, found)
             raise IntegrityError(str(problem), problems=[problem])
         return data
 

@@ -18,7 +18,7 @@ from lopd_store.pulling.stage import Stage
 from lopd_store.pulling.whole import Whole
 from lopd_store.remote.artifact import RemoteArtifact
 from lopd_store.remote.layout import Place
-from lopd_store.remote.resolving import resolve, sight
+from lopd_store.remote.resolving import resolve
 from lopd_store.remote.seen import Seen
 from lopd_store.rows.columns import ordered
 from lopd_store.store import Store
@@ -108,16 +108,14 @@ def pull(
     """
     progress = progress or Silence()
     seen = Seen(store)
-    artifacts = resolve(name, seen=seen, accept_moved=accept_moved)
-    refs = refs_of(name, [artifact.place for artifact in artifacts], ref)
+    found = resolve(name, seen=seen, accept_moved=accept_moved)
+    refs = refs_of(name, [artifact.place for artifact in found.artifacts], ref)
     goals = [Goal.of(store, one) for one in refs]
-    snapshot = _snapshot(artifacts[0])
-    shown = sight(snapshot, artifacts)
     done = []
-    for artifact, goal in zip(artifacts, goals, strict=True):
-        work = _Pull(store, snapshot, artifact, goal)
+    for artifact, goal in zip(found.artifacts, goals, strict=True):
+        work = _Pull(store, found.snapshot, artifact, goal)
         done.append(work.run(columns, progress))
-        seen.remember(replace(shown, artifacts={artifact.place: artifact.id}))
+        seen.remember(replace(found.sight, artifacts={artifact.place: artifact.id}))
     return done
 
 
@@ -186,10 +184,3 @@ class _Pull:
             left_out=left_out,
             moved=expected is None or expected.digest != made,
         )
-
-
-def _snapshot(artifact: RemoteArtifact) -> Snapshot:
-    """The repository that an artifact was read from."""
-    if not isinstance(artifact.files, Snapshot):
-        raise TypeError(f"expected an artifact of the Hub, found one of {artifact.files}")
-    return artifact.files

@@ -20,7 +20,7 @@ from lopd_store.hub import HubName
 from lopd_store.hub.snapshot import Snapshot, history
 from lopd_store.remote.artifact import RemoteArtifact, open_artifact
 from lopd_store.remote.layout import INDEX, places
-from lopd_store.remote.resolving import MAIN, Repository, find, sight
+from lopd_store.remote.resolving import MAIN, Opener, Repository, find, sight
 from lopd_store.remote.seen import Seen
 
 
@@ -138,10 +138,13 @@ def open_cached(name: HubName, *, seen: Seen | None) -> CachedArtifact | None:
     return CachedArtifact(snapshot=repository, artifact=artifact)
 
 
-def is_plain(name: HubName, *, seen: Seen | None) -> bool:
+def is_plain(
+    name: HubName, *, seen: Seen | None, open_at: Opener[Snapshot] = Snapshot.open
+) -> bool:
     """Whether a name means a repository of shards that no manifest names.
 
-    Where the Hub does not answer, the cache is asked.
+    Where the Hub does not answer, the cache is asked; not before, as the client warns where it
+    finds none of the files that it looks for.
 
     Raises:
         IntegrityError: there was an artifact when the repository was last seen.
@@ -150,7 +153,7 @@ def is_plain(name: HubName, *, seen: Seen | None) -> bool:
     if name.config or name.digest:
         return False
     try:
-        files: Iterable[str] = Snapshot.open(name.repo, revision=name.revision).files
+        files: Iterable[str] = open_at(name.repo, revision=name.revision).files
     except NotFoundError:
         files = CachedSnapshot.open(name.repo, revision=name.revision).files
     if any(places(files)):
@@ -168,7 +171,7 @@ def _compare(seen: Seen, snapshot: Repository, artifact: RemoteArtifact) -> None
     what = (snapshot.repo, revision, snapshot.commit, artifact.place, artifact.id)
     if seen.is_as_it_was(*what):
         return
-    now = sight(snapshot, [artifact])
+    now = sight(snapshot, {artifact.place: artifact.id})
     seen.check(now, partial(history, snapshot.repo, snapshot.commit))
     with suppress(StoreError):  # a store that is only read: opening does not need its memory
         seen.remember(now)

@@ -1,6 +1,7 @@
 """From a name to artifacts on the Hub: the commit, the place, what is pinned, what was seen."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
@@ -51,15 +52,27 @@ class Opener(Protocol[R_co]):
         ...
 
 
-def resolve(
-    name: HubName, *, seen: Seen | None, accept_moved: bool = False
-) -> list[RemoteArtifact]:
-    """The artifacts that a name means, in the order of their places.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """What a name on the Hub means.
+
+    Attributes:
+        snapshot: the repository, at a commit.
+        artifacts: in the order of their places.
+        sight: what the Hub shows of them; who takes them remembers it.
+    """
+
+    snapshot: Snapshot
+    artifacts: list[RemoteArtifact]
+    sight: Sight
+
+
+def resolve(name: HubName, *, seen: Seen, accept_moved: bool = False) -> Resolved:
+    """The artifacts that a name means.
 
     Args:
         name: without a config or a split, all of them; with a digest, the one that has it.
-        seen: what was seen of the repository; it is compared, and not yet changed: who takes the
-            artifacts remembers their `sight`.
+        seen: what was seen of the repository; it is compared, and not yet changed.
         accept_moved: whether a tag may have moved and a branch may have been rewound.
 
     Raises:
@@ -68,12 +81,12 @@ def resolve(
             a document is not what its digest says.
         FormatError: a document is not valid.
     """
-    repository, chosen = find(name, open_at=Snapshot.open)
-    artifacts = [open_artifact(repository, place) for place in chosen]
-    if seen is not None and not accept_moved:
-        commits = partial(history, name.repo, repository.commit)
-        seen.check(sight(repository, artifacts), commits)
-    return artifacts
+    snapshot, chosen = find(name, open_at=Snapshot.open)
+    artifacts = [open_artifact(snapshot, place) for place in chosen]
+    now = sight(snapshot, {artifact.place: artifact.id for artifact in artifacts})
+    if not accept_moved:
+        seen.check(now, partial(history, name.repo, snapshot.commit))
+    return Resolved(snapshot=snapshot, artifacts=artifacts, sight=now)
 
 
 def find(name: HubName, *, open_at: Opener[R]) -> tuple[R, list[Place]]:
@@ -88,12 +101,7 @@ def find(name: HubName, *, open_at: Opener[R]) -> tuple[R, list[Place]]:
     return _pinned(repository, name, chosen, open_at)
 
 
-def sight(repository: Repository, artifacts: Sequence[RemoteArtifact]) -> Sight:
-    """What the Hub shows, to be remembered."""
-    return sight_of(repository, {artifact.place: artifact.id for artifact in artifacts})
-
-
-def sight_of(repository: Repository, artifacts: Mapping[Place, Digest]) -> Sight:
+def sight(repository: Repository, artifacts: Mapping[Place, Digest]) -> Sight:
     """What the Hub shows at these places, to be remembered."""
     revision = repository.revision or MAIN
     return Sight(

@@ -11,7 +11,7 @@ from functools import partial
 from lopd_store.errors import FormatError, IntegrityError, StoreError
 from lopd_store.hub import HubName
 from lopd_store.hub.snapshot import Snapshot, history
-from lopd_store.remote.resolving import find, sight_of
+from lopd_store.remote.resolving import Opener, find, sight
 from lopd_store.remote.seen import FORGET, Seen
 from lopd_store.verify.depth import Depth, check_student, check_teachers
 from lopd_store.verify.globs import check_globs
@@ -20,7 +20,11 @@ from lopd_store.verify.report import Report
 
 
 def verify_remote(
-    name: HubName, *, seen: Seen | None, depth: Depth
+    name: HubName,
+    *,
+    seen: Seen | None,
+    depth: Depth,
+    open_at: Opener[Snapshot] = Snapshot.open,
 ) -> tuple[Report, list[HubName]]:
     """Verify the artifacts that a name on the Hub means, all of them, in one report.
 
@@ -30,6 +34,7 @@ def verify_remote(
         name: `org/name`, perhaps with a config, a split, a revision and a digest.
         seen: what was seen of the repository: compared, and remembered where nothing is wrong.
         depth: a key, a teacher and a student count; no row is read here.
+        open_at: asks the Hub for a repository.
 
     Raises:
         NotFoundError: no such repository, revision, config or split; or no answer.
@@ -37,7 +42,7 @@ def verify_remote(
     """
     report = Report(target=str(name), at_a_distance=True)
     try:
-        snapshot, places = find(name, open_at=Snapshot.open)
+        snapshot, places = find(name, open_at=open_at)
     except (IntegrityError, FormatError) as error:
         report.add_error(error, str(name))
         return report, []
@@ -71,7 +76,7 @@ def _exact(name: HubName, snapshot: Snapshot, look: RemoteLook) -> HubName:
 
 def _compare(seen: Seen, snapshot: Snapshot, looks: Sequence[RemoteLook], report: Report) -> None:
     """Note where the Hub contradicts what was seen; what is right is remembered."""
-    now = sight_of(snapshot, {look.place: look.id for look in looks if look.id is not None})
+    now = sight(snapshot, {look.place: look.id for look in looks if look.id is not None})
     problems = seen.problems(now, partial(history, snapshot.repo, snapshot.commit))
     report.add(IntegrityError, problems)
     if problems:

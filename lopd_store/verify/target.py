@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +18,7 @@ from lopd_store.documents.manifest import Manifest
 from lopd_store.documents.noise import Noise
 from lopd_store.errors import FormatError, IntegrityError, LopdError, NotFoundError, UsageError
 from lopd_store.hub import HubName
+from lopd_store.hub.snapshot import Snapshot
 from lopd_store.identity.model import Fingerprint
 from lopd_store.keys import PublicKey
 from lopd_store.pulling import pull
@@ -112,11 +114,12 @@ def _verify_on_hub(
 ) -> Report:
     """At a distance; rows are read where they have to be, and where there are only rows."""
     seen = Seen(store) if store else None
-    if is_plain(name, seen=seen):
+    open_at = cache(Snapshot.open)  # what it lists may be long
+    if is_plain(name, seen=seen, open_at=open_at):
         report = verify_shards(open_shard_set(str(name), root=None), depth)
         report.notes.append("there is no artifact in this repository: its shards were downloaded")
         return report
-    report, exact = verify_remote(name, seen=seen, depth=depth)
+    report, exact = verify_remote(name, seen=seen, depth=depth, open_at=open_at)
     if not (depth.deep or depth.rescore):
         return report
     if not report.ok:
