@@ -7,13 +7,12 @@ from lopd_store.building.work import Work
 from lopd_store.documents import media
 from lopd_store.documents.artifact import ArtifactDocument
 from lopd_store.documents.manifest import Descriptor, Manifest
-from lopd_store.errors import FormatError, Problem
+from lopd_store.errors import FormatError
 from lopd_store.hub.snapshot import Snapshot
 from lopd_store.pulling.bringing import Part, Told, bring, check_listing, missing
 from lopd_store.pulling.stage import Stage, require_room
 from lopd_store.remote.artifact import RemoteArtifact
-from lopd_store.rows.columns import type_text
-from lopd_store.shard_sets import as_named
+from lopd_store.shard_sets import as_named, column_problems
 from lopd_store.shards.reader import Shard
 from lopd_store.store import Store
 
@@ -115,11 +114,6 @@ def check_shard(path: Path, layer: Descriptor, document: ArtifactDocument) -> Sh
     Raises IntegrityError or FormatError.
     """
     shard = as_named(Shard.open(path), layer)
-    found = {field.name: type_text(field.type) for field in shard.schema}
-    claimed = {column.name: column.type for column in document.columns}
-    if found != claimed or shard.kind != document.kind:
-        expected, shown = f"{document.kind} {claimed}", f"{shard.kind} {found}"
-        where = f"shard {layer.digest.short}"
-        problem = Problem("columns-differ", where, expected, shown)
-        raise FormatError.of([problem], subject=str(path))
+    if problems := column_problems(shard, document, f"shard {layer.digest.short}"):
+        raise FormatError.of(problems, subject=str(path))
     return shard

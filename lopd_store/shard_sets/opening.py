@@ -30,7 +30,7 @@ def open_shard_set(name: str, *, root: Path | None) -> ShardSet:
         FormatError: a file that is not a shard, no shard at all, or shards of several kinds.
     """
     path = Path(name)
-    store = _store_at(root)
+    store = Store.find(root) if root else None
     if _is(path, Path.is_file):
         return from_files(name, [path], store)
     if name and _is(path, Path.is_dir):
@@ -59,13 +59,6 @@ def _is(path: Path, kind: Callable[[Path], bool]) -> bool:
         return kind(path)
     except (OSError, ValueError):  # too long for a file's name, or a NUL in it
         return False
-
-
-def _store_at(root: Path | None) -> Store | None:
-    try:
-        return None if root is None else Store.open(root)
-    except NotFoundError:
-        return None
 
 
 def _in_store(name: str, root: Path | None) -> Artifact | None:

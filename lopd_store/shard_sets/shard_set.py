@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from lopd_store.digest import Digest
+from lopd_store.documents.artifact import ArtifactDocument
 from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Descriptor
 from lopd_store.errors import FormatError, IntegrityError, Problem
+from lopd_store.rows.columns import type_text
 from lopd_store.shards.reader import Shard
 from lopd_store.store import Store
 
@@ -70,6 +72,16 @@ class ShardSet:
         if self.store is not None and self.store.blobs.has(blob):
             return self.store.blobs.get(blob)
         return self._tokenizer(blob)
+
+
+def column_problems(shard: Shard, document: ArtifactDocument, where: str) -> list[Problem]:
+    """Where a shard has other columns, or another kind, than its artifact says."""
+    found = {field.name: type_text(field.type) for field in shard.schema}
+    claimed = {column.name: column.type for column in document.columns}
+    if found == claimed and shard.kind == document.kind:
+        return []
+    expected, shown = f"{document.kind} {claimed}", f"{shard.kind} {found}"
+    return [Problem("columns-differ", where, expected, shown)]
 
 
 def as_named(shard: Shard, layer: Descriptor) -> Shard:

@@ -112,6 +112,14 @@ class Store:
             store._create()
         return store
 
+    @classmethod
+    def find(cls, root: Path) -> "Store | None":
+        """The store at `root`; None where there is none. Else raises as `open` does."""
+        try:
+            return cls.open(root)
+        except NotFoundError:
+            return None
+
     def evidence(self, subject: Digest, artifact_type: str | None = None) -> list[Descriptor]:
         """The evidence attached to an artifact; see `Refs.evidence`."""
         return self.refs.evidence(subject, artifact_type)

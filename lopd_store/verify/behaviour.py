@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from lopd_store.engines.protocol import Floats, Scorer, Sequences
 from lopd_store.errors import ConsistencyError, Problem
 from lopd_store.rows import flat
 from lopd_store.rows.precision import Precision
+from lopd_store.shards.reader import Shard
 from lopd_store.verify.report import Report
 
 # The most a re-score may differ whatever noise a publisher declares, in nats: batch shapes,
@@ -106,6 +108,25 @@ def at(rows: Iterable[pa.RecordBatch], chosen: Sequence[int]) -> Iterator[pa.Rec
         if high == len(chosen):
             return
         first += len(batch)
+
+
+def chosen_rows(
+    sources: Sequence[tuple[Path, Identity]],
+    chosen: Sequence[int],
+    *,
+    noise: Noise | None,
+    dtype: str,
+) -> Iterator[tuple[pa.RecordBatch, Tolerance]]:
+    """The chosen rows of all shards, each with what the identity of its own shard allows."""
+    first = 0
+    for path, identity in sources:
+        shard = Shard.open(path)
+        inside = [place - first for place in chosen if first <= place < first + shard.rows]
+        first += shard.rows
+        if inside:
+            limit = tolerance(identity, noise, dtype)
+            for batch in at(shard.batches(), inside):
+                yield batch, limit
 
 
 def _gaps(

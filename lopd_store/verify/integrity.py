@@ -14,8 +14,8 @@ from lopd_store.documents.artifact import ArtifactDocument
 from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Descriptor, Manifest
 from lopd_store.errors import FormatError, IntegrityError, LopdError, Problem
-from lopd_store.rows.columns import type_text
 from lopd_store.rows.sample_id import Occurrences
+from lopd_store.shard_sets import column_problems
 from lopd_store.shards.reader import Shard
 from lopd_store.store import Store
 from lopd_store.verify.documents import Documents, check_documents
@@ -119,7 +119,7 @@ def _check_shard(
             found = Digest.of(shard.identity_bytes)
             problem = Problem("footer-identity", where, str(layer.identity), str(found))
             report.add(IntegrityError, [problem])
-        report.add(FormatError, _column_problems(shard, documents.artifact, where))
+        report.add(FormatError, column_problems(shard, documents.artifact, where))
         check_rows(shard, identity, where, tally, report, threads)
     except LopdError as error:
         report.add_error(error, where)
@@ -128,14 +128,6 @@ def _check_shard(
     claimed = {"rows": layer.rows, "tokens": layer.tokens}
     report.add(FormatError, _count_problems(where, claimed, counted))
     return True
-
-
-def _column_problems(shard: Shard, artifact: ArtifactDocument, where: str) -> list[Problem]:
-    found = {field.name: type_text(field.type) for field in shard.schema}
-    claimed = {column.name: column.type for column in artifact.columns}
-    if found == claimed and shard.kind == artifact.kind:
-        return []
-    return [Problem("columns-differ", where, f"{artifact.kind} {claimed}", f"{shard.kind} {found}")]
 
 
 def _total_problems(artifact: ArtifactDocument, tally: Tally) -> list[Problem]:

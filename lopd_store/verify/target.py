@@ -1,20 +1,17 @@
 """What can be verified: an artifact of a store, a whole store, shards that no manifest names."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pyarrow as pa
-
 from lopd_store import hub
+from lopd_store.artifacts import noises
 from lopd_store.building.progress import Progress
 from lopd_store.digest import Digest
-from lopd_store.documents import media
 from lopd_store.documents.identity import Identity
-from lopd_store.documents.manifest import Manifest
 from lopd_store.documents.noise import Noise
 from lopd_store.errors import FormatError, IntegrityError, LopdError, NotFoundError, UsageError
 from lopd_store.hub import HubName
@@ -29,7 +26,7 @@ from lopd_store.shards.reader import Shard
 from lopd_store.signing import envelopes
 from lopd_store.store import Store
 from lopd_store.store.durable import no_sync
-from lopd_store.verify.behaviour import Tolerance, at, places, rescore, tolerance
+from lopd_store.verify.behaviour import chosen_rows, places, rescore
 from lopd_store.verify.depth import Depth, check_student, check_teachers
 from lopd_store.verify.integrity import check_artifact, check_file
 from lopd_store.verify.remote import verify_remote
@@ -73,7 +70,7 @@ def verify_target(
     if _exists(path) and path.is_dir() and shards_in(path):
         return verify_shards(open_shard_set(target, root=None), depth)
     if hub.is_artifact_name(target) and not _is_in_store(target, root):
-        return _verify_on_hub(HubName.parse(target), _store_at(root), depth, progress)
+        return _verify_on_hub(HubName.parse(target), Store.find(root), depth, progress)
     return verify_artifact(Store.open(root), target, depth)
 
 
@@ -100,13 +97,6 @@ def _is_in_store(name: str, root: Path) -> bool:
     except NotFoundError:
         return False
     return True
-
-
-def _store_at(root: Path) -> Store | None:
-    try:
-        return Store.open(root)
-    except NotFoundError:
-        return None
 
 
 def _verify_on_hub(
@@ -229,13 +219,10 @@ def _check_signed(store: Store, artifact: Digest, key: PublicKey | None, report:
 
 def _noise(store: Store, artifact: Digest, report: Report) -> Noise | None:
     try:
-        for descriptor in store.evidence(artifact, media.artifact_type("noise")):
-            manifest = Manifest.parse(store.blobs.get(descriptor.digest, size=descriptor.size))
-            for layer in manifest.layers_of(media.NOISE):
-                return Noise.parse(store.blobs.get(layer.digest, size=layer.size))
+        return next(iter(noises(store, artifact)), None)
     except LopdError as error:
         report.add_error(error, "attached noise")
-    return None
+        return None
 
 
 def _rescore(
@@ -250,23 +237,4 @@ def _rescore(
     chosen = places(total, depth.rescore)
     with depth.engine.scorer(depth.teacher.folder) as scorer:
         dtype = str(scorer.scoring["dtype"])
-        rescore(_rows(sources, chosen, noise=noise, dtype=dtype), scorer, report)
-
-
-def _rows(
-    sources: Sequence[tuple[Path, Identity]],
-    chosen: Sequence[int],
-    *,
-    noise: Noise | None,
-    dtype: str,
-) -> Iterator[tuple[pa.RecordBatch, Tolerance]]:
-    """The chosen rows of all shards, each with what the identity of its own shard allows."""
-    first = 0
-    for path, identity in sources:
-        shard = Shard.open(path)
-        inside = [place - first for place in chosen if first <= place < first + shard.rows]
-        first += shard.rows
-        if inside:
-            limit = tolerance(identity, noise, dtype)
-            for batch in at(shard.batches(), inside):
-                yield batch, limit
+        rescore(chosen_rows(sources, chosen, noise=noise, dtype=dtype), scorer, report)

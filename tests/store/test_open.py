@@ -24,6 +24,16 @@ def test_no_store_is_not_found(tmp_path: Path, kind: str) -> None:
     assert kind != "missing" or not root.exists()
 
 
+def test_where_there_is_no_store_none_is_found(store: Store, tmp_path: Path) -> None:
+    found = Store.find(store.root)
+    assert found is not None
+    assert found.root == store.root
+    assert Store.find(tmp_path / "absent") is None
+    (store.root / "oci-layout").write_text('{"imageLayoutVersion":"1.1.0"}')
+    with pytest.raises(FormatError, match="a newer spec"):
+        Store.find(store.root)
+
+
 def test_opening_again_changes_nothing(store: Store, publish: Any) -> None:
     store.refs.move("a", publish(store, "rows"), expected=None)
     before = (store.root / "index.json").read_bytes()
