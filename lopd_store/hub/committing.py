@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from lopd_store.digest import Digest
 from lopd_store.errors import DigestMismatchError
-from lopd_store.hub.client import api
+from lopd_store.hub.client import api, no_bars_in_logs
 from lopd_store.hub.explaining import writing
 
 _TOGETHER: Final = 8  # files a request for upload links names: what is sent is told as it goes
@@ -73,7 +73,7 @@ def send(
     for first in range(0, len(additions), _TOGETHER):
         chosen = additions[first : first + _TOGETHER]
         batch = [_operation(addition) for addition in chosen]
-        with writing(repo):
+        with writing(repo), no_bars_in_logs():
             api().preupload_lfs_files(repo, batch, repo_type="dataset", free_memory=False)
         operations += batch
         for addition in chosen:
