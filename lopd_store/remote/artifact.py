@@ -4,7 +4,7 @@ The index is the Hub's word: which artifact is at a place. From its id on, every
 digests.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -24,6 +24,7 @@ from lopd_store.remote.layout import Place
 from lopd_store.store import index
 
 _MOST_EVIDENCE: Final = 1000
+_EVIDENCE_BYTES: Final = 256 << 20  # a signature has 600; anybody may name a large file often
 
 
 class Files(Protocol):
@@ -32,6 +33,21 @@ class Files(Protocol):
     def read(self, path: str, *, limit: int) -> bytes:
         """A file, whole. Raises NotFoundError, and FormatError beyond `limit` bytes."""
         ...
+
+
+class Allowance:
+    """How many bytes of evidence are read of one artifact; told before they are."""
+
+    def __init__(self) -> None:
+        self._left = _EVIDENCE_BYTES
+
+    def take(self, parts: Iterable[Descriptor], *, where: str) -> None:
+        """Raise FormatError where these are too many."""
+        self._left -= sum(part.size for part in parts)
+        if self._left < 0:
+            raise FormatError(
+                f"{where}: expected at most {_EVIDENCE_BYTES:,} bytes of evidence, found more"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +93,15 @@ class RemoteArtifact:
     def read_evidence(self) -> Iterator[tuple[Manifest, list[bytes]]]:
         """Manifests about this artifact, each with its layers; all are checked.
 
-        Raises as `read` does; FormatError for one that is about something else.
+        Raises as `read` does; FormatError for one that is about something else, or for too much.
         """
+        allowance = Allowance()
         for entry in self.evidence:
             data = read_part(self.files, self.place.blob(entry, evidence=True), entry)
             manifest = Manifest.parse(data, what=f"{self.files} evidence {entry.digest.short}")
+            allowance.take(
+                (entry, manifest.config, *manifest.layers), where=f"{self.files} {self.place}"
+            )
             about = manifest.subject.digest if manifest.subject else None
             if about != self.id:
                 raise FormatError(

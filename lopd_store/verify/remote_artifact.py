@@ -13,7 +13,7 @@ from lopd_store.errors import FormatError, IntegrityError, LopdError, NotFoundEr
 from lopd_store.hub.snapshot import RemoteFile, Snapshot
 from lopd_store.keys import PublicKey
 from lopd_store.remote import columns
-from lopd_store.remote.artifact import read_index, read_part
+from lopd_store.remote.artifact import Allowance, read_index, read_part
 from lopd_store.remote.layout import COLUMNS, Place
 from lopd_store.signing import MAX_ENVELOPE_BYTES
 from lopd_store.verify.documents import Documents, check_documents
@@ -44,6 +44,7 @@ class RemoteLook:
         self.id: Digest | None = None
         self.shards: frozenset[str] | None = None
         self.identities: list[Identity] = []
+        self._allowance = Allowance()
         with self._noting(place.index):
             entry, evidence = read_index(snapshot, place)
             self.id = entry.digest
@@ -117,7 +118,9 @@ class RemoteLook:
             if about != self.id:
                 problem = Problem("other-subject", path, str(self.id), str(about or "none"))
                 self._report.add(FormatError, [problem])
-            for part in (manifest.config, *manifest.layers):
+            parts = (manifest.config, *manifest.layers)
+            self._allowance.take((entry, *parts), where=path)
+            for part in parts:
                 data = self._read(part)
                 if part.media_type == media.NOISE:
                     Noise.parse(data, what=f"{self.place} noise {part.digest.short}")
