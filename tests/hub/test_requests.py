@@ -51,7 +51,7 @@ def test_a_pinned_pull_reads_its_index_once(published: Hub, client: Client) -> N
 def test_a_ref_of_the_store_comes_before_the_hub_and_a_branch_asks_the_hub(
     published: Hub, client: Client
 ) -> None:
-    pulled(client.lopd_store("pull", "org/data", "--json"))
+    pulled(client.lopd_store("pull", "org/data", "-o", "org/data", "--json"))
     published.requests.clear()
     here = verify(client, "org/data")
     assert (here.code, here.json["at_a_distance"]) == (0, False)
