@@ -20,6 +20,10 @@ INTERRUPTED = 130  # what shells give for Ctrl-C
 TERMINATED = 143  # what shells give for SIGTERM
 
 
+LEAVING = "lopd_cli.leaving"
+"""In a command's `meta`: stopped, it waits for no thread, as what these do counts for nothing."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM, which schedulers send before they kill: stops as Ctrl-C does."""
 
@@ -58,7 +62,11 @@ class Commands(click.Group):
             click.echo(
                 "stopped: what was finished is kept; the same command again goes on", err=True
             )
-            ctx.exit(TERMINATED if isinstance(stopped, Terminated) else INTERRUPTED)
+            code = TERMINATED if isinstance(stopped, Terminated) else INTERRUPTED
+            if ctx.meta.get(LEAVING):
+                sys.stdout.flush()
+                os._exit(code)
+            ctx.exit(code)
         except BrokenPipeError:  # `lopd-store ls | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)

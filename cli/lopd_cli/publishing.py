@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lopd_cli.errors import suggesting
+from lopd_cli.errors import LEAVING, suggesting
 from lopd_cli.options import open_store, store_option
 from lopd_cli.output import Bar, as_json, echo, print_json, size_text
 from lopd_store import keys
@@ -38,7 +38,10 @@ ROUNDING = Precision.parse("2^-12")  # what every trainer of log-probs we know o
 @click.option("--dry-run", is_flag=True, help="Make and count everything, send nothing.")
 @store_option
 @as_json
+@click.pass_context
 def push(
+    context: click.Context,
+    /,
     ref: str,
     name: str,
     dry_run: bool,  # noqa: FBT001 - a flag
@@ -51,7 +54,9 @@ def push(
     VERSION is a git tag of the repository. Text is added beside the ids, so what is published is
     another artifact than REF, with another id; --no-text publishes REF itself.
     """
-    store, destination, options = open_store(root), Destination.parse(name), _options(**given)
+    context.meta[LEAVING] = True  # files under way
+    store, destination = open_store(root), Destination.parse(name)
+    options = _options(**given, dry_run=dry_run)
     with (
         Bar() as bar,
         suggesting(store, ref),
@@ -74,11 +79,12 @@ def _options(
     key: Path | None,
     license: str | None,  # noqa: A002 - the Hub's word
     private: bool | None,
+    dry_run: bool,
 ) -> PushOptions:
     return PushOptions(
         texts=not no_text,
         precision=Precision.parse(max_error) if max_error else None,
-        key=keys.read_private(key) if key else None,
+        key=keys.read_private(key) if key and not dry_run else None,
         license=license,
         private=private,
     )
@@ -88,14 +94,14 @@ def _announce(ready: Push) -> None:
     """What goes, and what would go if it were rounded; before anything does."""
     if ready.artifact != ready.source:
         echo(
-            f"published is another artifact, made of {ready.source}: text beside the ids, or"
-            f" rounded log-probs, are part of what {ready.artifact} names (--no-text adds none)",
+            f"what is published is {ready.artifact.short}, made of {ready.source.short}: text"
+            " beside the ids and rounding are part of an id (--no-text adds none)",
             err=True,
         )
     total, missing = ready.total_bytes, ready.missing_bytes
     echo(
         f"{ready.destination}: {len(ready.missing)} of {len(ready.contents.files)} files,"
-        f" {size_text(missing)} of {size_text(total)} to send",
+        f" up to {size_text(missing)} of {size_text(total)} to send; and the card",
         err=True,
     )
     saved = savings(ready.facts.artifact, ROUNDING)

@@ -16,12 +16,16 @@ from lopd_store.pulling import pull as pull_artifacts
 @click.command()
 @click.argument("name", metavar="ORG/NAME[/CONFIG[/SPLIT]][@REVISION][@sha256:ID]")
 @click.option(
-    "-o", "--output", "ref", metavar="REF", help="The result's name. [default: NAME, with : for @]"
+    "-o",
+    "--output",
+    "ref",
+    metavar="REF",
+    help="The result's name. [default: NAME:REVISION or NAME:main]",
 )
 @click.option(
     "--columns",
     metavar="A,B",
-    help="Only these, and those that every artifact has; the result is another artifact.",
+    help="Only these, and those that every artifact has: another artifact, which takes -o.",
 )
 @click.option("--config", help="One of several artifacts in the repository.")
 @click.option("--split", help="One of several splits of a config.")

@@ -8,6 +8,7 @@ from typing import Final
 from lopd_store.digest import Digest
 from lopd_store.hub.explaining import What, reading
 from lopd_store.hub.names import split_name
+from lopd_store.hub.patience import patiently
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -25,19 +26,22 @@ def download(name: str, *, what: What, patterns: Sequence[str], ignore: Sequence
 
     Raises:
         UsageError: not a name that the Hub allows.
-        NotFoundError: no such repository, revision or cached copy, or no answer.
+        NotFoundError: no such repository, revision or cached copy.
+        HubError: no answer.
     """
     from huggingface_hub import snapshot_download
 
     repo, revision = split_name(name)
     with reading(name, repo, what):
         return Path(
-            snapshot_download(
-                repo,
-                repo_type=what,
-                revision=revision,
-                allow_patterns=list(patterns),
-                ignore_patterns=list(ignore),
+            patiently(
+                lambda: snapshot_download(
+                    repo,
+                    repo_type=what,
+                    revision=revision,
+                    allow_patterns=list(patterns),
+                    ignore_patterns=list(ignore),
+                )
             )
         )
 
@@ -50,7 +54,7 @@ def download_file(repo: str, path: str, *, commit: str, what: What) -> Path:
     from huggingface_hub import hf_hub_download
 
     with reading(f"{repo}@{commit} {path}", repo, what):
-        return Path(hf_hub_download(repo, path, repo_type=what, revision=commit))
+        return Path(patiently(lambda: hf_hub_download(repo, path, repo_type=what, revision=commit)))
 
 
 def is_offline() -> bool:

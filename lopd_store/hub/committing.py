@@ -1,14 +1,16 @@
 """Files to the Hub: sent first, where nobody sees them, and made visible by one commit."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from lopd_store.digest import Digest
-from lopd_store.errors import DigestMismatchError
+from lopd_store.errors import DigestMismatchError, HubError
 from lopd_store.hub.client import api, no_bars_in_logs
 from lopd_store.hub.explaining import writing
+from lopd_store.hub.patience import patiently
 
 _TOGETHER: Final = 8  # files a request for upload links names: what is sent is told as it goes
 
@@ -36,9 +38,16 @@ class Addition:
 
 
 def exists(repo: str) -> bool:
-    """Whether a dataset's repository is there, and for us to see.
+    """Whether a dataset's repository is there, and for us to see. Raises HubError: no answer."""
+    with writing(repo):
+        return bool(patiently(lambda: api().repo_exists(repo, repo_type="dataset")))
 
-    Raises HubError: no token to publish with, or no answer.
+
+def require_writer(repo: str) -> None:
+    """Look at the token before any work is done for nothing.
+
+    Raises HubError: no token, one that only reads or is of somebody without this namespace, or no
+    answer. A token with finer permissions may still turn out to lack some.
     """
     from huggingface_hub import get_token
     from huggingface_hub.errors import LocalTokenNotFoundError
@@ -46,7 +55,21 @@ def exists(repo: str) -> bool:
     with writing(repo):
         if get_token() is None:
             raise LocalTokenNotFoundError
-        return bool(api().repo_exists(repo, repo_type="dataset"))
+        who = patiently(lambda: api().whoami())
+    match who:
+        case {"auth": {"accessToken": {"role": "read"}}}:
+            found = "one that only reads"
+        case {"name": str(name), "orgs": list(orgs)}:
+            mine = [name, *(org["name"] for org in orgs if isinstance(org, dict) and "name" in org)]
+            if repo.partition("/")[0] in mine:
+                return
+            found = f"one of {', '.join(map(str, mine))}"
+        case _:
+            return
+    raise HubError(
+        f"{repo}: expected a token that may write to {repo.partition('/')[0]}, found {found}: take"
+        " another, or name another organisation"
+    )
 
 
 def create_repository(repo: str, *, private: bool | None) -> None:
@@ -74,11 +97,22 @@ def send(
         chosen = additions[first : first + _TOGETHER]
         batch = [_operation(addition) for addition in chosen]
         with writing(repo), no_bars_in_logs():
-            api().preupload_lfs_files(repo, batch, repo_type="dataset", free_memory=False)
+            _preupload(repo, batch)
         operations += batch
         for addition in chosen:
             sent(addition)
     return operations
+
+
+def _preupload(repo: str, batch: Sequence[Any]) -> None:
+    """In a thread of its own: the client's wait for files under way does not end at Ctrl-C."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        pool.submit(
+            api().preupload_lfs_files, repo, batch, repo_type="dataset", free_memory=False
+        ).result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def commit(

@@ -19,7 +19,6 @@ What = Literal["model", "dataset"]
 
 _LOG_IN: Final = "log in with `hf auth login`, or set HF_TOKEN"
 _AGAIN: Final = "run it again: what was sent is not sent twice"
-_FINAL: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 _FULL: Final = (HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, 507)
 _QUOTA: Final = re.compile(r"quota|storage limit|storage.{0,20}exceed|billing", re.IGNORECASE)
 _QUERY: Final = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
@@ -28,7 +27,10 @@ _TOKEN: Final = re.compile(r"hf_[A-Za-z0-9]{6,}")
 
 @contextmanager
 def reading(name: str, repo: str, what: What) -> Iterator[None]:
-    """Explain what goes wrong inside, where something is asked for."""
+    """Explain what goes wrong inside, where something is asked for.
+
+    What is not there is a NotFoundError; a Hub that does not answer, or not to you, a HubError.
+    """
     from huggingface_hub import errors
 
     try:
@@ -47,14 +49,12 @@ def reading(name: str, repo: str, what: What) -> Iterator[None]:
             f"{name}: expected something here of that name or a {what} on the Hub, found neither;"
             " a private one needs `hf auth login`"
         ) from error
-    except errors.LocalEntryNotFoundError as error:
-        raise NotFoundError(_unreachable(name)) from error
-    except errors.OfflineModeIsEnabled as error:
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         raise NotFoundError(_unreachable(name)) from error
     except errors.EntryNotFoundError as error:
         raise NotFoundError(f"{name}: the Hub has {repo} but not this file of it") from error
     except (errors.HTTPError, OSError) as error:
-        raise NotFoundError(f"{name}: the Hub did not answer: {_said(error)}") from error
+        raise _no_answer(name, error) from error
     except (KeyError, TypeError, ValueError) as error:  # the client takes answers as they come
         raise FormatError(
             f"{name}: expected an answer in the Hub's protocol, found another: {_said(error)}"
@@ -92,22 +92,11 @@ def writing(repo: str) -> Iterator[None]:
         raise _unsent(repo, _said(error)) from error
 
 
-@contextmanager
-def insisting() -> Iterator[None]:
-    """Where something is asked for in order to publish: no answer is no reason to look elsewhere.
-
-    Raises HubError instead of NotFoundError where the Hub did not answer.
-    """
-    from huggingface_hub import errors
-
-    try:
-        yield
-    except NotFoundError as error:
-        cause = error.__cause__
-        away = isinstance(cause, errors.HTTPError | ConnectionError | TimeoutError)
-        if not away or _status(cause) in _FINAL:
-            raise
-        raise HubError(f"{error}; {_AGAIN}") from error
+def _no_answer(name: str, error: Exception) -> HubError:
+    said = _said(error)
+    if _status(error) == HTTPStatus.UNAUTHORIZED:
+        return HubError(f"{name}: the Hub does not know your token: {_LOG_IN} ({said})")
+    return HubError(f"{name}: the Hub did not answer: {said}; run it again in a while")
 
 
 def _refusal(repo: str, error: Exception) -> LopdError:

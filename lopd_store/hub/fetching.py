@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lopd_store.digest import Digest
-from lopd_store.errors import IntegrityError, NotFoundError, Problem
+from lopd_store.errors import HubError, IntegrityError, Problem
 from lopd_store.hub.client import LIBRARY
 from lopd_store.hub.explaining import reading
 from lopd_store.hub.snapshot import Snapshot
@@ -44,7 +44,8 @@ def fetch(
         advance: see `Advance`; what stands there already is not told.
 
     Raises:
-        NotFoundError: no such file, or the Hub stopped answering; `destination` keeps what came.
+        NotFoundError: no such file.
+        HubError: the Hub stopped answering; `destination` keeps what came.
         IntegrityError: the Hub's file has another size.
         OSError: the disk refuses.
     """
@@ -118,7 +119,7 @@ def _blocks(
             reason = str(error)
         failures = failures + 1 if start == before else 0
         if failures >= _TRIES:
-            raise NotFoundError(f"{snapshot} {path}: the Hub stopped answering: {reason}")
+            raise HubError(f"{snapshot} {path}: the Hub stopped answering: {reason}")
         time.sleep(min(_LONGEST_WAIT, 0.2 * 2**failures))
 
 

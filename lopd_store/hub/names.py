@@ -45,8 +45,8 @@ class HubName:
         found = _ARTIFACT.fullmatch(text)
         if found is None:
             raise UsageError(
-                "expected org/name, org/name/config, org/name@revision or"
-                f" org/name@sha256:<64 hex>, found {text[:200]!r}"
+                "expected org/name[/config[/split]][@revision][@sha256:<64 hex>], found"
+                f" {text[:200]!r}{_advice(text)}"
             )
         pinned = found["digest"]
         return cls(
@@ -61,6 +61,21 @@ class HubName:
         place = "".join(f"/{part}" for part in (self.config, self.split) if part)
         after = "".join(f"@{part}" for part in (self.revision, self.digest) if part)
         return f"{self.repo}{place}{after}"
+
+
+def _advice(text: str) -> str:
+    """What is wrong with a name that is nearly one, as people have them at hand."""
+    address = re.match(r"(https?://[^/]+/datasets/|hf://(datasets/)?|datasets/)", text)
+    if address:
+        rest = text[address.end() :].partition("/tree/")
+        return f": leave out {address[0]}, as in {rest[0]}{rest[2] and '@' + rest[2]}"
+    if re.search(r"@sha256:", text):
+        return ": a digest has 64 hex characters in lower case"
+    if ":" in text:
+        return f": a version stands behind @, as in {text.replace(':', '@', 1)}"
+    if text.count("/") > 2:  # noqa: PLR2004 - org/name/config/split has three
+        return ": a config is of letters, digits, . _ -, a split of letters, digits, _"
+    return ""
 
 
 def is_name(text: str) -> bool:

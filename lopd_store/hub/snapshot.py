@@ -11,6 +11,7 @@ from lopd_store.errors import FormatError, IntegrityError, NotFoundError, Proble
 from lopd_store.hub.client import api
 from lopd_store.hub.explaining import What, reading
 from lopd_store.hub.names import is_commit
+from lopd_store.hub.patience import patiently
 
 MAX_FILES: Final = 100_000  # what the Hub allows in a repository
 _KEPT_BYTES: Final = 1 << 20  # of a file that is not asked for twice: an index, a card
@@ -57,17 +58,15 @@ class Snapshot:
         """Ask the Hub for a commit and its files.
 
         Raises:
-            NotFoundError: no such repository or revision, one that is not for you, or no answer.
+            NotFoundError: no such repository or revision, or one that is not for you.
+            HubError: no answer, or a token that the Hub does not know.
             UsageError: not a name that the Hub allows.
             FormatError: an answer that is none.
         """
         name = f"{repo}@{revision}" if revision else repo
+        commit = _commit(repo, revision, what)
         with reading(name, repo, what):
-            commit = api().repo_info(repo, repo_type=what, revision=revision).sha
-            if not isinstance(commit, str) or not is_commit(commit):
-                raise FormatError(f"{name}: expected a commit of 40 hex characters, found {commit}")
-            tree = api().list_repo_tree(repo, repo_type=what, revision=commit, recursive=True)
-            files = {file.path: file for file in islice(_files(tree), MAX_FILES + 1)}
+            files = patiently(lambda: _listing(repo, commit, what))
         if len(files) > MAX_FILES:
             raise FormatError(f"{name}: expected at most {MAX_FILES} files, found more")
         return cls(repo=repo, what=what, revision=revision, commit=commit, files=files)
@@ -87,7 +86,8 @@ class Snapshot:
         At one commit it stays what it is, so it is asked for once.
 
         Raises:
-            NotFoundError: no such file, or no answer.
+            NotFoundError: no such file.
+            HubError: no answer.
             FormatError: larger than `limit` bytes.
             IntegrityError: other bytes than the Hub lists.
         """
@@ -124,7 +124,7 @@ class RemoteRefs:
 def refs(repo: str, *, what: What = "dataset") -> RemoteRefs:
     """The branches and tags of a repository. Raises as `Snapshot.open` does."""
     with reading(repo, repo, what):
-        found = api().list_repo_refs(repo, repo_type=what)
+        found = patiently(lambda: api().list_repo_refs(repo, repo_type=what))
         return RemoteRefs(
             branches={ref.name: ref.target_commit for ref in found.branches},
             tags={ref.name: ref.target_commit for ref in found.tags},
@@ -134,8 +134,32 @@ def refs(repo: str, *, what: What = "dataset") -> RemoteRefs:
 def history(repo: str, commit: str, *, what: What = "dataset") -> list[str]:
     """A commit and those it came from, newest first. Raises as `Snapshot.open` does."""
     with reading(f"{repo}@{commit}", repo, what):
-        commits = api().list_repo_commits(repo, repo_type=what, revision=commit)
+        commits = patiently(lambda: api().list_repo_commits(repo, repo_type=what, revision=commit))
         return [found.commit_id for found in commits]
+
+
+def _commit(repo: str, revision: str | None, what: What) -> str:
+    """What a revision is now. Raises as `Snapshot.open` does."""
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    name = f"{repo}@{revision}" if revision else repo
+    try:
+        with reading(name, repo, what):
+            found = patiently(lambda: api().repo_info(repo, repo_type=what, revision=revision).sha)
+    except NotFoundError as error:
+        if not isinstance(error.__cause__, RevisionNotFoundError):
+            raise
+        versions = ", ".join(refs(repo, what=what).tags) or "none"
+        raise NotFoundError(f"{error}; its versions: {versions}") from error.__cause__
+    if not isinstance(found, str) or not is_commit(found):
+        raise FormatError(f"{name}: expected a commit of 40 hex characters, found {found!r:.80}")
+    return found
+
+
+def _listing(repo: str, commit: str, what: What) -> dict[str, RemoteFile]:
+    """The files of a commit; of more than a repository may have, one more."""
+    tree = api().list_repo_tree(repo, repo_type=what, revision=commit, recursive=True)
+    return {file.path: file for file in islice(_files(tree), MAX_FILES + 1)}
 
 
 def git_oid(data: bytes) -> str:

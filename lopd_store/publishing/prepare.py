@@ -9,9 +9,8 @@ from lopd_store.artifacts import Artifact, load, noises
 from lopd_store.building.progress import Progress, Silence
 from lopd_store.building.work import Work, at_work
 from lopd_store.digest import Digest, tagged
-from lopd_store.errors import FormatError, IntegrityError
+from lopd_store.errors import FormatError, IntegrityError, UsageError
 from lopd_store.hub import committing
-from lopd_store.hub.explaining import insisting
 from lopd_store.hub.snapshot import Snapshot
 from lopd_store.keys import PrivateKey
 from lopd_store.publishing.card.facts import CardFacts
@@ -80,12 +79,14 @@ def prepared(
 
     Raises:
         NotFoundError, IntegrityError, FormatError: the artifact is missing or damaged.
-        HubError: no token, or no answer.
-        UsageError: the version is taken, or other splits of the config have other columns.
+        HubError: no token, one that may not write there, or no answer.
+        UsageError: the version is taken, or is there without the signature that it is to have;
+            or other splits of the config have other columns.
         FormatError: a card, or other files, that do not go with what is pushed.
     """
     name = tagged(_TAG, destination.repo.encode(), str(destination.place).encode()).hex
-    with insisting(), at_work(store, f"push-{name}", progress=progress) as work:
+    with at_work(store, f"push-{name}", progress=progress) as work:
+        committing.require_writer(destination.repo)
         base = head(destination.repo) if committing.exists(destination.repo) else None
         source = load(store, ref)
         work.hold(source.id)
@@ -114,9 +115,21 @@ def prepared(
             license=options.license,
             private=options.private,
         )
+        if options.key is not None and landed is not None:
+            _require_signed(push, landed)
         push.contents.require_alone(base)
         push.card(card_in(base))  # a card that cannot be merged is said before anything is sent
         yield push
+
+
+def _require_signed(push: Push, landed: str) -> None:
+    """Raise UsageError where a version is there without the signature that it is to have."""
+    there = Snapshot.open(push.destination.repo, revision=landed)
+    if any("/signature-" in file.path for file in push.contents.missing_from(there)):
+        raise UsageError(
+            f"{push.destination}: expected a version to sign, found one that is there without this"
+            " signature, and versions do not move: push to another version, or to none"
+        )
 
 
 def _take_in(

@@ -12,6 +12,7 @@ from lopd_store.digest import Digest
 from lopd_store.documents.manifest import Descriptor
 from lopd_store.errors import (
     DigestMismatchError,
+    HubError,
     IntegrityError,
     LopdError,
     NotFoundError,
@@ -134,8 +135,8 @@ def resumable() -> Iterator[None]:
     """What the Hub fails to give within says that another try goes on from there."""
     try:
         yield
-    except NotFoundError as error:
-        raise NotFoundError(f"{error}; run it again: what came is kept") from error
+    except HubError as error:
+        raise HubError(f"{error}; run it again: what came is kept") from error
 
 
 def _listed(snapshot: Snapshot, part: Part) -> list[Problem]:

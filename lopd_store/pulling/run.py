@@ -98,18 +98,20 @@ def pull(
         progress: is told what happens, in bytes.
 
     Raises:
-        NotFoundError: no such repository, revision, config, split or file; or no answer.
+        NotFoundError: no such repository, revision, config, split or file.
+        HubError: no answer; what came is kept for the next run.
         IntegrityError: a file is not what its digest says, what is pinned is not there, or the Hub
             shows something else than before; nothing of the artifact stays in the store.
         FormatError: documents or shards that are not valid, or contradict each other; likewise.
-        UsageError: no ref can have that name, one name for several, or a column that is not there.
+        UsageError: no ref can have that name, one name for several, none for a part of the
+            columns, or a column that is not there.
         RefMovedError: somebody moved the ref meanwhile; the artifact is stored all the same.
         StoreError: no room, or a read-only store; what came is kept for the next run.
     """
     progress = progress or Silence()
     seen = Seen(store)
     found = resolve(name, seen=seen, accept_moved=accept_moved)
-    refs = refs_of(name, [artifact.place for artifact in found.artifacts], ref)
+    refs = refs_of(name, [artifact.place for artifact in found.artifacts], ref, columns=columns)
     goals = [Goal.of(store, one) for one in refs]
     done = []
     for artifact, goal in zip(found.artifacts, goals, strict=True):

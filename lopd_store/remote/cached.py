@@ -10,6 +10,7 @@ from lopd_store import hub
 from lopd_store.documents.manifest import Descriptor
 from lopd_store.errors import (
     FormatError,
+    HubError,
     IntegrityError,
     NotFoundError,
     Problem,
@@ -154,7 +155,7 @@ def is_plain(
         return False
     try:
         files: Iterable[str] = open_at(name.repo, revision=name.revision).files
-    except NotFoundError:
+    except (NotFoundError, HubError):
         files = CachedSnapshot.open(name.repo, revision=name.revision).files
     if any(places(files)):
         return False

@@ -141,7 +141,12 @@ def _is_record(value: Any) -> bool:
 
 def _moved(where: str, record: Mapping[str, Any], now: Sight) -> list[Problem]:
     return [
-        Problem("moved-tag", f"{where} {place}", f"{expected} as in {record['commit']}", str(found))
+        Problem(
+            "moved-tag",
+            f"{where} {place}",
+            f"{expected}, as in {now.repo}@{record['commit']}",
+            str(found),
+        )
         for place, found in now.artifacts.items()
         if (expected := record["artifacts"].get(str(place), str(found))) != str(found)
     ]

@@ -83,7 +83,7 @@ def test_evidence_comes_with_its_artifact(
     assert at_home.lopd_store("sign", "signal", "--key", key, LOPD_STORE=str(signal.root)).code == 0
     hub.commit("org/data", files_of(signal.root, "signal"))
     (found,) = pulled(client.lopd_store("pull", "org/data", "--json"))
-    assert client.lopd_store("verify", "org/data", "--key", f"{key}.pub").code == 0
+    assert client.lopd_store("verify", "org/data:main", "--key", f"{key}.pub").code == 0
     here = Store.open(client.store)
     expected = {one.digest for one in signal.evidence(load(signal, "signal").id)}
     assert {one.digest for one in here.evidence(load(here, found["id"]).id)} == expected
@@ -104,7 +104,7 @@ def test_each_place_gets_a_ref_of_its_own(hub: Hub, client: Client, signal: Stor
         "org/data/small/test:v2": ids["signal"],
     }
     (one,) = pulled(client.lopd_store("pull", "org/data/small/test", "--json"))
-    assert one["ref"] == "org/data/small/test"
+    assert one["ref"] == "org/data/small/test:main"
     (one,) = pulled(client.lopd_store("pull", "org/data", "--split", "test", "--json"))
     assert one["config"] == "small"
     several = client.lopd_store("pull", "org/data", "-o", "mine")

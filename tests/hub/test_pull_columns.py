@@ -74,7 +74,9 @@ def sizes(made: Artifact) -> tuple[int, int]:
 
 
 def test_only_the_columns_asked_for_travel(published: Hub, client: Client, made: Artifact) -> None:
-    said = client.lopd_store("pull", "org/data", "--columns", "rollout_logprobs", "--json")
+    said = client.lopd_store(
+        "pull", "org/data", "-o", "some", "--columns", "rollout_logprobs", "--json"
+    )
     (found,) = pulled(said)
     whole, long = sizes(made)
     assert long > whole / 2
@@ -93,7 +95,9 @@ def test_only_the_columns_asked_for_travel(published: Hub, client: Client, made:
     assert here.store.fsck() == []
     assert list(here.store.tmp.iterdir()) == []
     before = sent(published)
-    again = client.lopd_store("pull", "org/data", "--columns", "rollout_logprobs", "--json")
+    again = client.lopd_store(
+        "pull", "org/data", "-o", "some", "--columns", "rollout_logprobs", "--json"
+    )
     assert pulled(again)[0] | {"moved": True, "fetched_bytes": 0} == found | {"fetched_bytes": 0}
     assert sent(published) == before
 
@@ -102,7 +106,9 @@ def test_only_the_columns_asked_for_travel(published: Hub, client: Client, made:
 def test_whole_shards_give_the_same_artifact(
     published: Hub, client: Client, tmp_path: Path, how: str
 ) -> None:
-    (expected,) = pulled(client.lopd_store("pull", "org/data", "--columns", LONG, "--json"))
+    (expected,) = pulled(
+        client.lopd_store("pull", "org/data", "-o", "some", "--columns", LONG, "--json")
+    )
     other = Client(tmp_path, client.environment)
     if how == "without columns.json":
         published.commit("org/data", {"lopd/default/train/columns.json": None})
@@ -120,15 +126,19 @@ def test_whole_shards_give_the_same_artifact(
 @pytest.mark.usefixtures("published")
 def test_all_columns_are_the_artifact_itself(client: Client, made: Artifact) -> None:
     names = f"{LONG},rollout_logprobs"
-    (found,) = pulled(client.lopd_store("pull", "org/data", "--columns", names, "--json"))
+    (found,) = pulled(
+        client.lopd_store("pull", "org/data", "-o", "some", "--columns", names, "--json")
+    )
     assert (found["id"], found["left_out"]) == (str(made.id), [])
-    unknown = client.lopd_store("pull", "org/data", "--columns", "rewards,response_text")
+    unknown = client.lopd_store(
+        "pull", "org/data", "-o", "some", "--columns", "rewards,response_text"
+    )
     assert unknown.code == 2
     assert "found rewards" in unknown.err
 
 
 def test_an_interrupted_pull_of_columns_goes_on(published: Hub, client: Client) -> None:
-    words = ("pull", "org/data", "--columns", "rollout_logprobs")
+    words = ("pull", "org/data", "-o", "some", "--columns", "rollout_logprobs")
     published.faults = [
         Fault(match=BYTES, after=4, times=None, cut=4000),
         Fault(match=BYTES, after=12, times=None, status=403),
@@ -168,7 +178,7 @@ def test_a_flipped_bit_in_what_travels_is_caught(
 ) -> None:
     shard = next(data for path, data in files.items() if path.endswith(".parquet"))
     damage(published, shard, flipped(shard, places(shard)[where]))
-    said = client.lopd_store("pull", "org/data", "--columns", "rollout_logprobs")
+    said = client.lopd_store("pull", "org/data", "-o", "some", "--columns", "rollout_logprobs")
     assert said.code == 3, said.err
     assert_nothing_stays(client)
 
@@ -184,7 +194,7 @@ def test_other_values_with_right_checksums_are_caught(
         if len(data := with_rows_swapped(made, row, tmp_path)) == len(original)
     )
     damage(published, original, forged)
-    said = client.lopd_store("pull", "org/data", "--columns", "rollout_logprobs")
+    said = client.lopd_store("pull", "org/data", "-o", "some", "--columns", "rollout_logprobs")
     assert said.code == 3
     assert "rollout_logprobs: column-digest" in said.err
     assert_nothing_stays(client)
@@ -217,7 +227,7 @@ def test_a_list_of_columns_that_lies_is_caught(
     files = files_of(made.store.root, "signal", columns=lies[lie])
     path = "lopd/default/train/columns.json"
     published.commit("org/data", {path: files[path]})
-    said = client.lopd_store("pull", "org/data", "--columns", "rollout_logprobs")
+    said = client.lopd_store("pull", "org/data", "-o", "some", "--columns", "rollout_logprobs")
     assert said.code == (5 if lie == "not a file of ours" else 3)
     assert sent(published) == 0
     assert_nothing_stays(client)
