@@ -106,8 +106,8 @@ class Store:
         if not store._has_layout():
             if not create:
                 raise NotFoundError(
-                    f"no store at {root}: expected a file {_LAYOUT_FILE} in it; `generate` and"
-                    " `build` make one, --store or LOPD_STORE name another"
+                    f"no store at {root}: expected a file {_LAYOUT_FILE} in it; `generate`,"
+                    " `build`, `import` and `pull` make one; --store or LOPD_STORE name another"
                 )
             store._create()
         return store
