@@ -51,8 +51,10 @@ def require_writer(repo: str) -> None:
     """
     from huggingface_hub import get_token
     from huggingface_hub.errors import LocalTokenNotFoundError
+    from huggingface_hub.utils import validate_repo_id
 
     with writing(repo):
+        validate_repo_id(repo)
         if get_token() is None:
             raise LocalTokenNotFoundError
         who = patiently(lambda: api().whoami())

@@ -119,7 +119,7 @@ def _blocks(
             reason = str(error)
         failures = failures + 1 if start == before else 0
         if failures >= _TRIES:
-            raise HubError(f"{snapshot} {path}: the Hub stopped answering: {reason}")
+            raise HubError(f"{snapshot} {path}: the Hub stopped answering: {reason}; run it again")
         time.sleep(min(_LONGEST_WAIT, 0.2 * 2**failures))
 
 

@@ -136,7 +136,7 @@ def resumable() -> Iterator[None]:
     try:
         yield
     except HubError as error:
-        raise HubError(f"{error}; run it again: what came is kept") from error
+        raise HubError(f"{error}; what came is kept") from error
 
 
 def _listed(snapshot: Snapshot, part: Part) -> list[Problem]:

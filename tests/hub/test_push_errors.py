@@ -42,7 +42,7 @@ def test_a_token_that_may_not_write_is_told_apart_from_one_that_nobody_knows(
     for name in ("org/data@v1", "org/new@v1"):
         said = reader.lopd_store("push", "signal", name, "--no-text")
         assert said.code == 1
-        assert "your token may not write there: take one with write permission to org" in said.err
+        assert "a token that may write to org, found one that only reads: take another" in said.err
     said = unknown.lopd_store(*PUSH)
     assert said.code == 1
     assert "the Hub does not know who you are: log in with `hf auth login`" in said.err
@@ -61,7 +61,7 @@ def test_repositories_of_others_are_refused_whether_one_can_see_them_or_not(
     found = several(pusher, *(["push", "signal", f"{name}@v1", "--no-text"] for name in names))
     for name, said in zip(names, found, strict=True):
         assert said.code == 1, (name, said.err)
-        assert "take one with write permission to them, or name another organisation" in said.err
+        assert "a token that may write to them, found one of somebody, org: take another, or name" in said.err
     assert [one for one in changes(hub) if not one.endswith("/create")] == []
     assert sorted(name for _, name in hub.repositories) == sorted(names[:3])
 
