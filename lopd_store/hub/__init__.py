@@ -5,6 +5,7 @@ compared with a digest that somebody trusts. The client is imported when it is n
 """
 
 from lopd_store.hub.cache import cached_digest, download, download_file, is_offline
+from lopd_store.hub.explaining import is_away
 from lopd_store.hub.names import HubName, is_artifact_name, is_commit, is_name, split_name
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "download",
     "download_file",
     "is_artifact_name",
+    "is_away",
     "is_commit",
     "is_name",
     "is_offline",

@@ -61,6 +61,14 @@ def reading(name: str, repo: str, what: What) -> Iterator[None]:
         ) from error
 
 
+def is_away(error: LopdError) -> bool:
+    """Whether an error says that nobody could ask the Hub: what was asked for may well be there."""
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    asked_nobody = (LocalEntryNotFoundError, OfflineModeIsEnabled)
+    return isinstance(error, HubError) or isinstance(error.__cause__, asked_nobody)
+
+
 @contextmanager
 def writing(repo: str) -> Iterator[None]:
     """Explain what goes wrong inside, where something is sent.

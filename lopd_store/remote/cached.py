@@ -12,6 +12,7 @@ from lopd_store.errors import (
     FormatError,
     HubError,
     IntegrityError,
+    LopdError,
     NotFoundError,
     Problem,
     StoreError,
@@ -153,14 +154,18 @@ def is_plain(
     """
     if name.config or name.digest:
         return False
+    away: LopdError | None = None
     try:
         files: Iterable[str] = open_at(name.repo, revision=name.revision).files
-    except (NotFoundError, HubError):
+    except (NotFoundError, HubError) as error:
         files = CachedSnapshot.open(name.repo, revision=name.revision).files
+        away = error
     if any(places(files)):
         return False
     revision = name.revision or MAIN
     if seen is not None and seen.knows(name.repo, revision):
+        if away is not None:  # the cache has other files of it only
+            raise away
         problem = Problem("artifact-gone", f"{name.repo}@{revision}", "an artifact", "none")
         raise IntegrityError(str(problem), problems=[problem])
     return True

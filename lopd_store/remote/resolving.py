@@ -1,6 +1,6 @@
 """From a name to artifacts on the Hub: the commit, the place, what is pinned, what was seen."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeVar
@@ -67,12 +67,13 @@ class Resolved:
     sight: Sight
 
 
-def resolve(name: HubName, *, seen: Seen, accept_moved: bool = False) -> Resolved:
+def resolve(name: HubName, *, seen: Seen | None, accept_moved: bool = False) -> Resolved:
     """The artifacts that a name means.
 
     Args:
         name: without a config or a split, all of them; with a digest, the one that has it.
-        seen: what was seen of the repository; it is compared, and not yet changed.
+        seen: what was seen of the repository; it is compared, and not yet changed. None compares
+            with nothing.
         accept_moved: whether a tag may have moved and a branch may have been rewound.
 
     Raises:
@@ -84,7 +85,7 @@ def resolve(name: HubName, *, seen: Seen, accept_moved: bool = False) -> Resolve
     snapshot, chosen = find(name, open_at=Snapshot.open)
     artifacts = [open_artifact(snapshot, place) for place in chosen]
     now = sight(snapshot, {artifact.place: artifact.id for artifact in artifacts})
-    if not accept_moved:
+    if seen is not None and not accept_moved:
         seen.check(now, partial(history, name.repo, snapshot.commit))
     return Resolved(snapshot=snapshot, artifacts=artifacts, sight=now)
 
@@ -99,6 +100,28 @@ def find(name: HubName, *, open_at: Opener[R]) -> tuple[R, list[Place]]:
     if name.digest is None:
         return repository, chosen
     return _pinned(repository, name, chosen, open_at)
+
+
+def recall(name: HubName, seen: Seen) -> Sight | None:
+    """What a name meant when it was seen last; None where that is nothing, or several."""
+    found = {place: one for one in seen.sights(name.repo) for place in _meant(name, one)}
+    return next(iter(found.values())) if len(found) == 1 or (found and name.digest) else None
+
+
+def _meant(name: HubName, seen: Sight) -> Iterator[Place]:
+    """The place of what was seen, if it is what the name means."""
+    if name.revision is None:
+        meant = seen.revision == MAIN or name.digest is not None
+    else:
+        meant = name.revision in {seen.revision, seen.commit}
+    for place, id_ in seen.artifacts.items():
+        if (
+            meant
+            and name.config in {None, place.config}
+            and name.split in {None, place.split}
+            and name.digest in {None, id_}
+        ):
+            yield place
 
 
 def sight(repository: Repository, artifacts: Mapping[Place, Digest]) -> Sight:

@@ -5,14 +5,14 @@ is kept in `.lopd/hub/`, one file a repository, and losing it costs nothing but 
 """
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from lopd_store import canonical
 from lopd_store.digest import Digest, tagged
-from lopd_store.errors import FormatError, IntegrityError, Problem
+from lopd_store.errors import FormatError, IntegrityError, Problem, UsageError
 from lopd_store.remote.layout import Place
 from lopd_store.store import Store, durable, regular
 from lopd_store.store.locks import exclusive
@@ -80,6 +80,19 @@ class Seen:
             return False
         return bool(record["artifacts"].get(str(place)) == str(id_))
 
+    def sights(self, repo: str) -> Iterator[Sight]:
+        """What was seen last at each place of each revision, one by one."""
+        for revision, record in self._read(repo).items():
+            commits = record.get("commits", {})
+            for place, id_ in _artifacts(record):
+                yield Sight(
+                    repo=repo,
+                    revision=revision,
+                    moves=False,
+                    commit=commits.get(str(place), record["commit"]),
+                    artifacts={place: id_},
+                )
+
     def check(self, now: Sight, history: Callable[[], Collection[str]]) -> None:
         """Raise IntegrityError where the Hub contradicts what was seen."""
         if problems := self.problems(now, history):
@@ -95,16 +108,19 @@ class Seen:
             records = self._read(now.repo)
             known = records.get(now.revision, {"artifacts": {}, "before": {}})
             artifacts, before = dict(known["artifacts"]), dict(known["before"])
+            commits = dict(known.get("commits", {}))
             for place, digest in now.artifacts.items():
                 last = artifacts.get(str(place))
                 if last not in {None, str(digest)}:
                     older = [*before.get(str(place), []), last]
                     before[str(place)] = [one for one in older if one != str(digest)]
                 artifacts[str(place)] = str(digest)
+                commits[str(place)] = now.commit
             records[now.revision] = {
                 "commit": now.commit,
                 "artifacts": artifacts,
                 "before": before,
+                "commits": commits,
             }
             data = canonical.encode({"repo": now.repo, "revisions": records})
             durable.write(self._path(now.repo), data, tmp=self._tmp)
@@ -137,6 +153,16 @@ def _is_record(value: Any) -> bool:
             return True
         case _:
             return False
+
+
+def _artifacts(record: Mapping[str, Any]) -> Iterator[tuple[Place, Digest]]:
+    for where, digest in record["artifacts"].items():
+        config, _, split = where.partition("/")
+        try:
+            found = Place(config, split), Digest(str(digest))
+        except (FormatError, UsageError):  # nobody vouches for a record
+            continue
+        yield found
 
 
 def _moved(where: str, record: Mapping[str, Any], now: Sight) -> list[Problem]:

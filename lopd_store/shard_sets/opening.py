@@ -5,10 +5,11 @@ from pathlib import Path
 
 from lopd_store import hub
 from lopd_store.artifacts import Artifact, load
-from lopd_store.errors import FormatError, NotFoundError, UsageError
+from lopd_store.errors import NotFoundError, UsageError
 from lopd_store.shard_sets.files import from_files, shards_in
 from lopd_store.shard_sets.published import from_hub
-from lopd_store.shard_sets.shard_set import ShardSet, as_named
+from lopd_store.shard_sets.shard_set import ShardSet
+from lopd_store.shard_sets.stored import from_store
 from lopd_store.store import Store
 
 
@@ -41,7 +42,7 @@ def open_shard_set(name: str, *, root: Path | None) -> ShardSet:
     if path.suffix == ".parquet":
         raise NotFoundError(f"expected a shard at {name}, found no such file")
     if artifact := _in_store(name, root):
-        return _from_store(name, artifact)
+        return from_store(name, artifact)
     if hub.is_artifact_name(name):
         try:
             return from_hub(name, store)
@@ -73,26 +74,3 @@ def _in_store(name: str, root: Path | None) -> Artifact | None:
             return None
         raise
     return load(store, name)
-
-
-def _from_store(name: str, artifact: Artifact) -> ShardSet:
-    """An artifact, once every shard is there in its size: training must not stop at the last."""
-    if problems := artifact.manifest.disagreements(artifact.document):
-        raise FormatError.of(problems, subject=name)
-    for layer in artifact.shards:
-        artifact.store.blobs.size(layer.digest, expected=layer.size)
-    return ShardSet(
-        name=name,
-        id=artifact.id,
-        kind=artifact.document.kind,
-        identities=artifact.identities,
-        rows=artifact.document.rows,
-        tokens=artifact.document.tokens,
-        content_digest=artifact.document.content_digest,
-        store=artifact.store,
-        _digests=lambda: tuple(layer.digest for layer in artifact.shards),
-        _open=lambda: (
-            as_named(shard, layer)
-            for shard, layer in zip(artifact.open_shards(), artifact.shards, strict=True)
-        ),
-    )
