@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, Never
@@ -13,7 +13,8 @@ from typing import Any, Never
 import click
 
 from lopd_cli.output import echo_lines
-from lopd_store.errors import LopdError, NotFoundError
+from lopd_store.errors import HubError, LopdError, NotFoundError, UsageError
+from lopd_store.hub import is_artifact_name
 from lopd_store.store import Store
 
 INTERRUPTED = 130  # what shells give for Ctrl-C
@@ -73,18 +74,38 @@ class Commands(click.Group):
 
 
 @contextmanager
-def suggesting(store: Store, *names: str) -> Iterator[None]:
-    """A NotFoundError raised within also says which refs are spelled nearly like `names`."""
+def suggesting(store: Store, *names: str, hub_too: bool = False) -> Iterator[None]:
+    """What is raised within as `names` are not found also says what they are, or nearly are.
+
+    Args:
+        store: its refs may be spelled nearly so.
+        names: what a person typed.
+        hub_too: whether names on the Hub are looked for there; else people are told to pull them.
+    """
     try:
         yield
-    except NotFoundError as error:
-        refs = _refs_of(store)
-        unknown = [name for name in names if name not in refs]
-        close = [ref for name in unknown for ref in get_close_matches(name, refs, n=1)]
-        if not close:
+    except (NotFoundError, HubError, UsageError) as error:
+        hints = [] if isinstance(error, UsageError) else _spelled_nearly(store, names)
+        hints += [] if hub_too else _on_hub(names)
+        if not hints:
             raise
-        meant = f"{error}; did you mean {' or '.join(close)}?"
-        raise NotFoundError(meant, problems=error.problems) from error
+        raise type(error)("; ".join([str(error), *hints]), problems=error.problems) from error
+
+
+def _spelled_nearly(store: Store, names: Sequence[str]) -> list[str]:
+    refs = _refs_of(store)
+    unknown = [name for name in names if name not in refs]
+    close = [ref for name in unknown for ref in get_close_matches(name, refs, n=1)]
+    return [f"did you mean {' or '.join(close)}?"] if close else []
+
+
+def _on_hub(names: Sequence[str]) -> list[str]:
+    """No ref has an @ in its name."""
+    return [
+        f"{name} is a name on the Hub: `lopd-store pull {name}` brings it here"
+        for name in names
+        if "@" in name and is_artifact_name(name)
+    ]
 
 
 def _refs_of(store: Store) -> list[str]:

@@ -1,6 +1,6 @@
 """Commands that look: ls, show, log, diff."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +11,65 @@ from lopd_cli.errors import suggesting
 from lopd_cli.options import open_store, store_option
 from lopd_cli.output import as_json, echo, echo_lines, line, print_json, print_table, size_text
 from lopd_store import inspect
-from lopd_store.artifacts import noises
 from lopd_store.digest import Digest
-from lopd_store.documents.noise import Noise
+from lopd_store.hub import HubName
 from lopd_store.signal_difference import SignalDifference, compare_signals
+from lopd_store.store import Store
 
 
 @click.command()
+@click.argument("name", required=False, metavar="[ORG/NAME[@REVISION]]")
 @store_option
 @as_json
-def ls(root: Path, json_wanted: bool) -> None:  # noqa: FBT001 - a flag
-    """List the refs of a store."""
+def ls(name: str | None, root: Path, json_wanted: bool) -> None:  # noqa: FBT001 - a flag
+    """List the refs of a store, or what a repository on the Hugging Face Hub has.
+
+    That is one artifact a config and split, and the repository's versions; no shard is downloaded.
+    """
+    if name is not None:
+        _list_repository(HubName.parse(name), root.expanduser(), json_wanted=json_wanted)
+        return
     entries = inspect.ls(open_store(root))
     if json_wanted:
         print_json(entries)
         return
-    shown = [
-        entry | {"id": entry["id"][7:19], "size": size_text(entry.get("bytes", 0))}
-        for entry in entries
-    ]
-    print_table(shown, ("ref", "kind", "rows", "tokens", "size", "id", "teacher", "policy"))
+    print_table(
+        [_short_entry(entry) for entry in entries],
+        ("ref", "kind", "rows", "tokens", "size", "id", "teacher", "policy"),
+    )
     for entry in entries:
         if "error" in entry:
             echo_lines(f"{entry['ref']}: {entry['error']}")
 
 
+def _list_repository(name: HubName, root: Path, *, json_wanted: bool) -> None:
+    found = inspect.ls_on_hub(name, Store.find(root))
+    if json_wanted:
+        print_json(found)
+        return
+    echo(f"{found['repository']}@{found['revision']}, commit {found['commit']}")
+    print_table(
+        [_short_entry(entry) for entry in found["artifacts"]],
+        ("config", "split", "kind", "rows", "tokens", "size", "id", "teacher"),
+    )
+    if found["versions"]:
+        print_table(found["versions"], ("version", "commit"))
+    for entry in found["artifacts"]:
+        if "error" in entry:
+            echo_lines(f"{entry['config']}/{entry['split']}: {entry['error']}")
+
+
+def _short_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    size, id_ = entry.get("bytes"), entry.get("id")
+    return {
+        **entry,
+        "id": id_ and _short(id_),
+        "size": None if size is None else size_text(size),
+    }
+
+
 @click.command()
-@click.argument("name", metavar="REF")
+@click.argument("name", metavar="REF|ORG/NAME")
 @click.option("--skipped", is_flag=True, help="List the rows of the source that were left out.")
 @store_option
 @as_json
@@ -47,19 +79,22 @@ def show(
     skipped: bool,  # noqa: FBT001 - a flag
     json_wanted: bool,  # noqa: FBT001 - a flag
 ) -> None:
-    """Show what an artifact says of itself; with --json, all of it."""
-    store = open_store(root)
-    if skipped:
-        with suggesting(store, name):
-            rows = inspect.skipped(store, name)
-        print_json(rows) if json_wanted else print_table(rows, ("row", "reason", "detail"))
-        return
-    with suggesting(store, name):
-        found = inspect.show(store, name)
+    """Show what an artifact says of itself; with --json, all of it.
+
+    It is one of the store, or org/name[/config[/split]][@revision][@sha256:ID] on the Hub, of which
+    no shard is downloaded.
+    """
+    folder = root.expanduser()
+    with suggesting(Store(folder), name, hub_too=True):
+        if skipped:
+            rows = inspect.skipped_named(name, root=folder)
+            print_json(rows) if json_wanted else print_table(rows, ("row", "reason", "detail"))
+            return
+        found = inspect.show_named(name, root=folder)
     if json_wanted:
         print_json(found)
         return
-    facts = {name: text for name, text in _facts(found, noises(store, Digest(found["id"]))) if text}
+    facts = {label: text for label, text in _facts(found, name) if text}
     width = max(map(len, facts))
     for label, text in facts.items():
         echo(f"{label:<{width}}  {text}")
@@ -67,10 +102,13 @@ def show(
     print_table(shards, ("digest", "rows", "tokens", "bytes", "path"))
 
 
-def _facts(found: Mapping[str, Any], measured: Sequence[Noise]) -> Iterator[tuple[str, str]]:
+def _facts(found: Mapping[str, Any], name: str) -> Iterator[tuple[str, str]]:
     """What `show` prints: a label and a line; an empty line is left out."""
     yield "id", found["id"]
     yield "refs", ", ".join(found["refs"])
+    if "commit" in found:
+        place = f"{found['repository']}/{found['config']}/{found['split']}@{found['revision']}"
+        yield "on the Hub", f"{place}, commit {found['commit']}"
     yield "kind", found["kind"]
     for count in ("rows", "tokens", "prompt_tokens", "duplicates"):
         yield count.replace("_", " "), f"{found[count]:,}"
@@ -78,8 +116,8 @@ def _facts(found: Mapping[str, Any], measured: Sequence[Noise]) -> Iterator[tupl
     yield "teacher", model_text(found["teacher"]) or claim_text("teacher", found["imported"])
     yield "policy", model_text(found["policy"]) or claim_text("policy", found["imported"])
     yield "sft teacher", found["sft_teacher"] or ""
-    for name, scoring in found["scorings"].items():
-        yield f"{name} engine", _engine(scoring)
+    for scored_by, scoring in found["scorings"].items():
+        yield f"{scored_by} engine", _engine(scoring)
     yield "engine", claim_text("scoring", found["imported"])
     yield (
         "sampling",
@@ -91,11 +129,12 @@ def _facts(found: Mapping[str, Any], measured: Sequence[Noise]) -> Iterator[tupl
     yield "imported", _imported(found["imported"])
     yield "unknown", ", ".join((found["imported"] or {}).get("unknown", ()))
     yield "lineage", ", ".join(f"{x['kind']} {_short(x['digest'])}" for x in found["lineage"])
-    for noise in measured:
-        yield (
-            f"{noise.scoring} noise",
-            f"largest {noise.max_abs}, bound {noise.bound} nats, {noise.rows} rows scored twice",
-        )
+    for noise in found["noise"]:
+        moved = f"largest {noise['max_abs']}, bound {noise['bound']} nats"
+        yield f"{noise['scoring']} noise", f"{moved}, {noise['rows']} rows scored twice"
+    if found["signers"]:
+        named = ", ".join(found["signers"])
+        yield "signed by", f"{named}: named, not proved (lopd-store verify {name} --key PUB)"
     yield "content", found["content_digest"]
     yield "columns", ", ".join(f"{column['name']} {column['type']}" for column in found["columns"])
 

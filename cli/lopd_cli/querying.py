@@ -65,7 +65,7 @@ def sql(
     if typed and forms:
         raise UsageError("expected a query for --json, --csv or --parquet, found none")
     names = (ref, *(other.partition("=")[2] for other in others))
-    with suggesting(Store(root.expanduser()), *names):
+    with suggesting(Store(root.expanduser()), *names, hub_too=True):
         sets = dict(_attached(ref, others, root.expanduser()))
     with closing(connect(sets)) as connection, _stopping():
         if typed:
