@@ -47,7 +47,7 @@ from lopd_store.inputs.text import ModelRenderer
 from lopd_store.loading.decoded_rows import DecodedRows
 from lopd_store.merge import Merged, merge
 from lopd_store.publishing.prepare import PushOptions, push
-from lopd_store.publishing.push import Pushed
+from lopd_store.publishing.pushed import Pushed
 from lopd_store.pulling.run import Pulled, pull
 from lopd_store.rows.precision import Precision
 from lopd_store.signal_difference import SignalDifference, compare_signals

@@ -12,7 +12,8 @@ from lopd_cli.output import Bar, as_json, echo, print_json, size_text
 from lopd_store import keys
 from lopd_store.publishing.destination import Destination
 from lopd_store.publishing.prepare import PushOptions, prepared
-from lopd_store.publishing.push import Push, Pushed
+from lopd_store.publishing.push import Push
+from lopd_store.publishing.pushed import Pushed
 from lopd_store.publishing.savings import savings
 from lopd_store.rows.precision import Precision
 
@@ -26,7 +27,7 @@ ROUNDING = Precision.parse("2^-12")  # what every trainer of log-probs we know o
 @click.option("--max-error", help="Round log-probs before they are published, such as 2^-12.")
 @click.option(
     "--key",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="Sign what is published with this private key.",
 )
 @click.option("--license", help="For the card, such as apache-2.0.")

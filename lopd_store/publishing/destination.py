@@ -9,11 +9,11 @@ from lopd_store.errors import FormatError, UsageError
 from lopd_store.hub.names import HubName, is_commit
 from lopd_store.hub.snapshot import Snapshot, refs
 from lopd_store.remote.artifact import artifact_at
+from lopd_store.remote.front_matter import MAX_CARD_BYTES
 from lopd_store.remote.layout import CARD, Place, places
 from lopd_store.remote.naming import ref_of
 from lopd_store.remote.resolving import MAIN
 
-MAX_CARD_BYTES: Final = 4 << 20
 _WORD: Final = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _VERSION: Final = re.compile(rf"{_WORD}(?:/{_WORD})*")
 

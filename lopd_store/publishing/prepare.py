@@ -19,7 +19,8 @@ from lopd_store.publishing.card.statistics import measure
 from lopd_store.publishing.contents import contents
 from lopd_store.publishing.derive import derive
 from lopd_store.publishing.destination import Destination, card_in, head, require_free
-from lopd_store.publishing.push import Push, Pushed
+from lopd_store.publishing.push import Push
+from lopd_store.publishing.pushed import Pushed
 from lopd_store.remote.artifact import artifact_at, open_artifact
 from lopd_store.remote.layout import Place, places
 from lopd_store.rows.precision import Precision
@@ -103,23 +104,35 @@ def prepared(
             _take_in(store, base, destination.place, artifact.id, work, progress)
         if options.key is not None:
             sign(store, str(artifact.id), options.key)
-        facts = _facts(artifact, destination)
-        push = Push(
-            store=store,
-            destination=destination,
-            facts=facts,
-            contents=contents(artifact, destination.place, picture=draw(facts.statistics)),
-            source=source.id,
-            base=base,
-            landed=landed,
-            license=options.license,
-            private=options.private,
-        )
+        push = _push(artifact, source.id, destination, base, options)
+        push.landed = landed
         if options.key is not None and landed is not None:
             _require_signed(push, landed)
-        push.contents.require_alone(base)
-        push.card(card_in(base))  # a card that cannot be merged is said before anything is sent
         yield push
+
+
+def _push(
+    artifact: Artifact,
+    source: Digest,
+    destination: Destination,
+    base: Snapshot | None,
+    options: PushOptions,
+) -> Push:
+    """All rows are read; what cannot be merged with what is there is said before it is sent."""
+    facts = _facts(artifact, destination)
+    push = Push(
+        store=artifact.store,
+        destination=destination,
+        facts=facts,
+        contents=contents(artifact, destination.place, picture=draw(facts.statistics)),
+        source=source,
+        base=base,
+        license=options.license,
+        private=options.private,
+    )
+    push.contents.require_alone(base)
+    push.card(card_in(base))
+    return push
 
 
 def _require_signed(push: Push, landed: str) -> None:

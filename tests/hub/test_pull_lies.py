@@ -202,7 +202,7 @@ def test_an_older_version_than_was_seen_is_refused(versions: Hub, client: Client
     assert said.code == 3
     assert "rewound-branch" in said.err
     assert "--accept-moved" in said.err
-    assert Store.open(client.store).refs.list() == {"org/data": before}
+    assert Store.open(client.store).refs.list() == {"org/data:main": before}
     assert pulled(client.lopd_store("pull", "org/data", "--accept-moved", "--json"))
 
 
