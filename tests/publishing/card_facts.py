@@ -1,6 +1,8 @@
-"""What cards are made of in tests: small real artifacts, and identities that lie in wait."""
+"""Cards in tests: the small real artifacts that they are made of, and what they say to type."""
 
-from collections.abc import Mapping
+import re
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -44,3 +46,17 @@ def with_document(facts: CardFacts, changes: Mapping[str, Any]) -> CardFacts:
     """The same with an artifact document whose JSON has these top-level fields."""
     document = type(facts.artifact.document).from_json({**facts.artifact.document.json, **changes})
     return replace(facts, artifact=replace(facts.artifact, document=document))
+
+
+def blocks_in(card: str, language: str) -> list[str]:
+    """The blocks of code of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
+
+
+def commands_in(card: str) -> Iterator[list[str]]:
+    """The words of each command that the card says to type, the program's name first."""
+    for block in blocks_in(card, "console"):
+        for line in block.splitlines():
+            prompt, *words = shlex.split(line, comments=True)
+            assert prompt == "$"
+            yield words

@@ -2,8 +2,10 @@
 
 from tests.building.fixtures import (
     built,
+    lineage,
     models,
     origin,
+    origin_lineage,
     other,
     root,
     signal,
@@ -14,8 +16,10 @@ from tests.building.fixtures import (
 
 __all__ = [
     "built",
+    "lineage",
     "models",
     "origin",
+    "origin_lineage",
     "other",
     "root",
     "signal",

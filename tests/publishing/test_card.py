@@ -1,5 +1,8 @@
 """A card says what its artifact says, keeps what people wrote, and never what a stranger wants."""
 
+import itertools
+import json
+import re
 from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -70,13 +73,15 @@ def test_a_card_says_what_came_out_and_how(facts: CardFacts, made: Made) -> None
         str(facts.artifact.document.content_digest),
         "within `2^-12` nats",
         "300 tokens together",
+        f"Version `v1`, id `{made.signal}`.",
+        "| [`default`](#default-split-train) | `train` | signal | 30 |",
         "temperature `1`",
         "| `teacher_logprobs` | `list<float32>` | nats |",
         "![Histogram of log-probs in nats](lopd/default/train/histogram.svg)",
         "lopd-store verify org/name/default/train@v1\n",
         f"org/name/default/train@v1@{made.signal}",
         "'hf://datasets/org/name@v1/data/default/train-*.parquet'",
-        "rows scored" if not facts.noises else facts.noises[0].bound,
+        f"bound `{facts.noises[0].bound}`",
         "unknown&#58; the policy carries no stamp",
         "It is not signed",
     ):
@@ -97,7 +102,9 @@ def test_a_card_tells_what_is_asserted_and_what_nobody_knows(made: Made) -> None
     }
     changes = {"models": {}, "imported": imported, "signals": [], "scorings": {}}
     card = fresh(with_identity(facts, changes))
-    assert f"**asserted, not proved:** weights `{policy['weights_digest']}`" in card
+    weights = policy["weights_digest"]
+    assert f"**asserted, not proved:** weights `{weights[7:19]}`" in card
+    assert f"| asserted `policy` | weights `{weights}`, config" in card
     assert "| tokenizer | **asserted, not proved:** core" in card
     assert "| teacher, scored | **UNKNOWN** |" in card
     assert "ids were made again from text" in card
@@ -109,12 +116,15 @@ def test_the_keys_that_signed_are_named(made: Made) -> None:
     assert "--key signer.pub" in card
 
 
-def test_without_a_tag_names_end_in_the_id(made: Made) -> None:
+def test_without_a_tag_names_end_in_the_id_and_the_section_says_why(made: Made) -> None:
     facts = facts_of(made, version=None)
     card = fresh(facts)
+    assert "It has no version: it is on the main branch" in card
+    assert "`load_dataset` and DuckDB read the main branch as it is now" in card
+    assert "revision=" not in card.replace("`revision=`", "")
+    assert "| none |" in card
     assert f"lopd-store verify org/name/default/train@{made.signal}\n" in card
     assert "@v1" not in card
-    assert "revision=" not in card
 
 
 @pytest.mark.parametrize("kind", ["signal", "rollouts", "sft"])
@@ -153,22 +163,134 @@ def test_what_people_wrote_keeps_its_bytes(facts: CardFacts, newline: str) -> No
     card = render(old, facts, license=None)
     front, body = old.split(f"---{newline}")[1:]
     assert front in card
-    assert body in card
-    later = card + f"{newline}After.{newline}"
+    assert outside(card) == f"{body}\n"  # a blank line before the section
+    between = f"<!-- lopd:end -->\n{newline}Between.{newline}"
+    later = card.replace("<!-- lopd:end -->\n", between) + f"{newline}After.{newline}"
     newer = render(later, replace(facts, version="v2"), license=None)
     assert newer == later.replace("@v1", "@v2").replace("`v1`", "`v2`").replace('"v1"', '"v2"')
+    assert outside(newer) == outside(later)
+
+
+def outside(card: str) -> str:
+    """A card's body without the parts of ours."""
+    part = r"^<!-- lopd:begin(.*) -->\n(?s:.*?)^<!-- lopd:end\1 -->\n"
+    body = re.split(r"^---\r?\n", card, maxsplit=2, flags=re.MULTILINE)[2]
+    return re.sub(part, "", body, flags=re.MULTILINE)
 
 
 def test_each_place_has_its_section_and_others_stay(made: Made) -> None:
     one = fresh(facts_of(made))
     two = render(one, facts_of(made, "rollouts", place=Place("policy", "test")), license=None)
-    assert two.count("<!-- lopd:begin ") == two.count("<!-- lopd:end ") == 2
-    assert one.partition("\n# ")[2] in two
+    assert two.count("<!-- lopd:begin ") == two.count("<!-- lopd:end ") == 3
+    section = one.partition("<!-- lopd:begin default/train -->")[2]
+    assert section in two
     again = render(two, facts_of(made, version="v9"), license=None)
     assert (
         again.partition("<!-- lopd:begin policy/test -->")[2]
         == (two.partition("<!-- lopd:begin policy/test -->")[2])
     )
+
+
+LISTED = """\
+<!-- lopd:begin -->
+| config | split | kind | rows | tokens | version | teacher |
+| --- | --- | --- | --- | --- | --- | --- |
+"""
+
+
+def listed(card: str) -> list[str]:
+    """The rows of the list of artifacts, which a card has once."""
+    assert card.count(LISTED) == card.count("<!-- lopd:begin -->") == 1
+    return card.partition(LISTED)[2].partition("\n\n")[0].splitlines()
+
+
+def test_the_list_names_every_section_and_its_heading(made: Made) -> None:
+    card = None
+    for ref, place in (
+        ("signal", Place()),
+        ("rollouts", Place("v1.0-x", "test")),
+        ("sft", Place("V10-X", "test")),
+    ):
+        card = render(card, facts_of(made, ref, place=place), license=None)
+    assert card is not None
+    tokens = f"{facts_of(made).statistics.tokens:,}"
+    teacher = made.teacher.model.weights_digest.short
+    default, numbers = "[`default`](#default-split-train)", f"30 | {tokens} | `v1`"
+    assert listed(card) == [
+        f"| {default} | `train` | signal | {numbers} | `{teacher}` |",
+        f"| [`v1.0-x`](#v10-x-split-test) | `test` | rollouts | {numbers} |  |",
+        f"| [`V10-X`](#v10-x-split-test-1) | `test` | sft | {numbers} | `{teacher}` |",
+    ]
+    tokens_of_body = MarkdownIt().parse(card.split("---\n", 2)[2])
+    headings = [
+        after.content
+        for one, after in itertools.pairwise(tokens_of_body)
+        if one.type == "heading_open"
+    ]
+    assert len(set(headings)) == len(headings) == 1 + 3 * 5
+
+
+def test_the_list_stands_below_the_title_and_stays_where_somebody_puts_it(
+    facts: CardFacts,
+) -> None:
+    card = render("\n# Mine\nText.\n", facts, license=None)
+    assert "---\n\n# Mine\n<!-- lopd:begin -->\n" in card
+    assert (
+        render("Text.\n", facts, license=None)
+        .partition("\n---\n")[2]
+        .startswith("<!-- lopd:begin -->\n")
+    )
+    start, stop = card.index("<!-- lopd:begin -->"), card.index("Text.")
+    moved = card[:start] + card[stop:] + card[start:stop]
+    assert render(moved, facts, license=None) == moved
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "<!-- lopd:about -->\n",
+        "<!-- lopd:about {} -->\n",
+        "<!-- lopd:about [[[[ -->\n",
+        '<!-- lopd:about {"kind": "x"} -->\n',
+        f"<!-- lopd:about {'[' * 100_000} -->\n",
+    ],
+)
+def test_a_line_about_an_artifact_that_somebody_spoiled_says_nothing(
+    made: Made, facts: CardFacts, line: str
+) -> None:
+    both = render(fresh(facts), facts_of(made, place=Place("b")), license=None)
+    spoiled = re.sub(r"<!-- lopd:about .* -->\n", lambda _: line, both, count=1)
+    again = render(spoiled, facts_of(made, place=Place("b")), license=None)
+    assert listed(again)[0] == "| [`default`](#default-split-train) | `train` |  |  |  |  |  |"
+    assert listed(again)[1] == listed(both)[1]
+
+
+def test_a_forged_line_about_an_artifact_stays_text(made: Made, facts: CardFacts) -> None:
+    both = render(fresh(facts), facts_of(made, place=Place("b")), license=None)
+    mark = "a | b --> <script> [x](y)"
+    forged = json.dumps(mark).replace("<", "\\u003c").replace(">", "\\u003e")
+    again = render(both.replace('"v1"}', f"{forged}}}", 1), facts_of(made), license=None)
+    assert render(again, facts_of(made), license=None) == again
+    spoiled = both.replace('"version": "v1"', f'"version": {forged}', 1)
+    row = listed(render(spoiled, facts_of(made, place=Place("b")), license=None))[0]
+    assert row.count("|") == 8
+    assert "<script>" not in row
+
+
+def test_a_section_is_short_and_folds_its_digests_away(facts: CardFacts) -> None:
+    section = fresh(facts).partition("<!-- lopd:begin default/train -->\n")[2]
+    shown, folded, _ = re.split(r"^</?details>", section, flags=re.MULTILINE)
+    assert len(shown.splitlines()) <= 95
+    assert len(re.findall(r"sha256:[0-9a-f]{64}", shown)) <= 3
+    assert len(re.findall(r"sha256:[0-9a-f]{64}", folded)) > 8
+    order = [shown.index(f"\n### {word} ") for word in ("Load", "Verify", "Who made", "Rows of")]
+    assert order == sorted(order)
+
+
+def test_made_and_asserted_are_explained_where_such_a_word_stands(facts: CardFacts) -> None:
+    assert "*made*" not in fresh(facts)
+    assert "*asserted*" not in fresh(facts)
 
 
 BROKEN = {
@@ -177,6 +299,11 @@ BROKEN = {
     "nested": "<!-- lopd:begin a/b -->\n<!-- lopd:begin c/d -->\n<!-- lopd:end c/d -->\n",
     "crossed": "<!-- lopd:begin a/b -->\n<!-- lopd:end c/d -->\n",
     "twice": "<!-- lopd:begin a/b -->\n<!-- lopd:end a/b -->\n" * 2,
+    "lists twice": "<!-- lopd:begin -->\n<!-- lopd:end -->\n" * 2,
+    "a list without an end": "<!-- lopd:begin -->\n",
+    "a section in the list": (
+        "<!-- lopd:begin -->\n<!-- lopd:begin a/b -->\n<!-- lopd:end a/b -->\n<!-- lopd:end -->\n"
+    ),
     "no place": "<!-- lopd:begin ../x-y -->\n<!-- lopd:end ../x-y -->\n",
 }
 
@@ -236,7 +363,7 @@ def read(card: str) -> tuple[list[tuple[str, str]], str]:
         if part.type not in {"text", "code_inline", "inline"}
         and part.content not in {"<code>", "</code>"}
     ]
-    return parts, "".join(words)
+    return parts, re.sub(r"sha256:[0-9a-f]{64}", "a digest", "".join(words))
 
 
 def test_a_hostile_name_does_not_get_into_commands(facts: CardFacts) -> None:

@@ -1,5 +1,6 @@
 """The card's YAML is what `datasets` reads, beside whatever others put there."""
 
+import re
 import shutil
 import textwrap
 from dataclasses import replace
@@ -105,10 +106,14 @@ OTHERS = """\
     - config_name: raw
       data_files: raw/*.parquet
       description: kept
-    - config_name: default
+    - config_name: text
+      data_files: [a.csv, "b/*.csv"]
+    - config_name: named
       data_files:
       - split: test
-        path: other/test.parquet
+        path: [other/test.parquet, more/*.parquet]
+    - config_name: folder
+      data_dir: folder
     dataset_info:
       features:
       - name: text
@@ -130,16 +135,47 @@ def test_fields_configs_and_comments_of_others_are_kept(facts: CardFacts) -> Non
         "# the end\nextra_gated_prompt: |\n  # not a comment\n  Agree?\n",
     ):
         assert kept in text
-    raw, ours = found["configs"]
-    assert raw == {"config_name": "raw", "data_files": "raw/*.parquet", "description": "kept"}
-    assert ours["data_files"] == [
-        {"split": "test", "path": "other/test.parquet"},
-        {"split": "train", "path": "data/default/train-*.parquet"},
+    assert found["configs"] == [
+        *front(f"---\n{textwrap.dedent(OTHERS)}---\n")["configs"],
+        {
+            "config_name": "default",
+            "data_files": [{"split": "train", "path": "data/default/train-*.parquet"}],
+        },
     ]
     assert found["tags"][:2] == ["math", "lopd"]
     assert found["tags"].count("lopd") == 1
     assert found["dataset_info"][0]["features"] == [{"name": "text", "dtype": "string"}]
     assert render(card, facts, license=None) == card
+
+
+FOREIGN = [
+    'data_files: "*.csv"',
+    "data_files: [a.csv, b.csv]",
+    "data_files: [{split: train, path: mine.csv}]",
+    "data_files: [{split: test, path: [data/default/test-*.parquet, more.parquet]}]",
+    "data_files: [{split: train, path: data/default/train-*.parquet}, {split: no-split, path: a}]",
+    "data_files: {train: a.csv}",
+    "data_files: 3",
+    "data_dir: mine",
+    "data_dir: mine\n  data_files: [{split: train, path: data/default/train-*.parquet}]",
+]
+
+
+@pytest.mark.parametrize("yaml_text", FOREIGN)
+def test_a_config_with_files_of_others_is_left_to_them(facts: CardFacts, yaml_text: str) -> None:
+    """Another config is kept as it is; in this one they would be read with our rows."""
+    old = f"configs:\n- config_name: default\n  {yaml_text}\n"
+    with pytest.raises(UsageError, match=r"push to a config of its own \(org/name/NAME\)"):
+        updated(old, facts)
+    elsewhere = front(updated(old, replace(facts, place=Place("own"))))["configs"]
+    assert elsewhere[0] == yaml.safe_load(old)["configs"][0]
+    assert elsewhere[1]["config_name"] == "own"
+
+
+def test_what_others_say_that_it_is_for_is_kept(facts: CardFacts) -> None:
+    assert front(render(None, facts, license=None))["task_categories"] == ["text-generation"]
+    kept = "task_categories: [question-answering]   # theirs\n"
+    assert kept in updated(kept, facts)
 
 
 def test_a_list_written_in_another_way_keeps_its_bytes_while_its_values_hold(
@@ -195,7 +231,7 @@ def test_splits_of_one_config_add_up(made: Made, facts: CardFacts) -> None:
     assert [one["name"] for one in info["splits"]] == ["train", "test"]
     assert info["download_size"] == 2 * facts.stored
     assert info["dataset_size"] == 2 * facts.statistics.expanded
-    foreign = card.replace(f"<!-- lopd:stored {facts.stored} -->\n", "", 1)
+    foreign = re.sub(r"<!-- lopd:about .* -->\n", "", card, count=1)
     assert "download_size" not in front(render(foreign, test, license=None))["dataset_info"][0]
 
 
@@ -231,9 +267,6 @@ REFUSED = {
     "configs that are a text": "---\nconfigs: all\n---\n",
     "a config that is a text": "---\nconfigs: [all]\n---\n",
     "our config twice": "---\nconfigs:\n- config_name: default\n- config_name: default\n---\n",
-    "data_files that are a glob": (
-        "---\nconfigs:\n- config_name: default\n  data_files: '*.parquet'\n---\n"
-    ),
     "tags that are a text": "---\ntags: math\n---\n",
     "a count that is none": (
         "---\ndataset_info:\n- config_name: x\n  splits: [{name: a, num_examples: -1}]\n---\n"
@@ -273,7 +306,14 @@ def test_any_yaml_is_refused_or_keeps_all_that_is_not_ours(
         return
     assert render(card, facts, license=None) == card
     old, new = FrontMatter.parse(text + "\n").fields, front(card)
-    ours = {"pretty_name", "tags", "size_categories", "configs", "dataset_info"}
+    ours = {
+        "pretty_name",
+        "tags",
+        "task_categories",
+        "size_categories",
+        "configs",
+        "dataset_info",
+    }
     assert {key: new[key] for key in old if key not in ours} == {
         key: value for key, value in old.items() if key not in ours
     }

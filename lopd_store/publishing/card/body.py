@@ -1,95 +1,154 @@
-"""A card's body: sections of ours between markers, and what people wrote around them."""
+"""A card's body: parts of ours between markers, and what people wrote around them.
+
+Each artifact has a section; a list of all of them stands at the top.
+"""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from lopd_store.errors import FormatError, UsageError
+from lopd_store.publishing.card.about import About
+from lopd_store.publishing.card.markdown import code, table
 from lopd_store.remote.layout import Place
 
 _MARKER: Final = re.compile(
-    r"^<!-- lopd:(?P<end>begin|end) (?P<config>[^\s/]+)/(?P<split>[^\s/]+) -->[ \t]*(?:\r?\n|\Z)",
+    r"^<!-- lopd:(?P<end>begin|end)(?: (?P<config>[^\s/]+)/(?P<split>[^\s/]+))? -->[ \t]*"
+    r"(?:\r?\n|\Z)",
     re.MULTILINE,
 )
-_STORED: Final = re.compile(r"<!-- lopd:stored (0|[1-9][0-9]{0,18}) -->(?:\r?\n)")
+_ABOUT: Final = re.compile(r"<!-- lopd:about (.*) -->[ \t]*\r?\n")
+_TITLE: Final = re.compile(r"(?:[ \t]*\r?\n)*# [^\n]*(?:\n|\Z)")
+_NOT_IN_ANCHORS: Final = re.compile(r"[^\w\- ]", re.ASCII)
+_LIST: Final = "the list of artifacts"
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
-    """A section of ours.
+class Part:
+    """A part of ours.
 
     Attributes:
-        place: the artifact's.
+        place: the artifact's whose section it is; None for the list of all of them.
         start: index of its first character, the marker's.
         stop: index after the marker that ends it, with that line's end.
-        stored: bytes of the artifact's shards, as the section says; None where it does not.
+        about: what a section says of its artifact; None where it does not.
     """
 
-    place: Place
+    place: Place | None
     start: int
     stop: int
-    stored: int | None
+    about: About | None
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A body and its sections in the order in which they stand.
+    """A body and its parts in the order in which they stand.
 
     Attributes:
         text: all of it.
-        sections: ours.
+        parts: ours.
     """
 
     text: str
-    sections: tuple[Section, ...]
+    parts: tuple[Part, ...]
 
     @classmethod
     def parse(cls, text: str) -> "Body":
-        """Find the markers. Raises FormatError where they do not pair, or a place has two."""
-        sections = tuple(_sections(text))
-        places = [one.place for one in sections]
-        for place in places:
-            if places.count(place) > 1:
-                raise _refused(f"expected one section of {place}, found {places.count(place)}")
-        return cls(text, sections)
+        """Find the markers. Raises FormatError where they do not pair, or a part is there twice."""
+        parts = tuple(_parts(text))
+        for place, count in Counter(part.place for part in parts).items():
+            if count > 1:
+                what = f"section of {place}" if place else _LIST
+                raise _refused(f"expected one {what}, found {count}")
+        return cls(text, parts)
 
-    def having(self, place: Place, markdown: str, *, stored: int) -> str:
+    @property
+    def sections(self) -> dict[Place, About | None]:
+        """The artifacts that have a section, in order, and what it says of them."""
+        return {part.place: part.about for part in self.parts if part.place is not None}
+
+    def having(self, place: Place, markdown: str, about: About) -> str:
         """The text with this section: where it stood, else after the last one, else at the end.
 
-        Everything outside the section's markers keeps its bytes.
+        The list names it. Everything outside the markers keeps its bytes.
         """
         section = (
-            f"<!-- lopd:begin {place} -->\n<!-- lopd:stored {stored} -->\n"
+            f"<!-- lopd:begin {place} -->\n<!-- lopd:about {about.encode()} -->\n"
             f"{markdown}<!-- lopd:end {place} -->\n"
         )
-        for one in self.sections:
+        return Body.parse(self._with_section(place, section)).listed()
+
+    def _with_section(self, place: Place, section: str) -> str:
+        for one in self.parts:
             if one.place == place:
                 return self.text[: one.start] + section + self.text[one.stop :]
-        at = self.sections[-1].stop if self.sections else len(self.text)
+        stops = [one.stop for one in self.parts if one.place is not None]
+        at = stops[-1] if stops else len(self.text)
         before, after = self.text[:at], self.text[at:]
         gap = "" if not before or before.endswith("\n\n") else "\n" * (2 - before.endswith("\n"))
         return f"{before}{gap}{section}{after}"
 
+    def listed(self) -> str:
+        """With a list of its sections: where one stood, else below the title, else at the top."""
+        lines = "\n".join(_list(self.sections))
+        part = f"<!-- lopd:begin -->\n{lines}\n\n<!-- lopd:end -->\n"
+        for one in self.parts:
+            if one.place is None:
+                return self.text[: one.start] + part + self.text[one.stop :]
+        title = _TITLE.match(self.text)
+        at = title.end() if title else 0
+        before = self.text[:at]
+        gap = "\n" if before and not before.endswith("\n") else ""
+        return f"{before}{gap}{part}{self.text[at:]}"
 
-def _sections(text: str) -> Iterator[Section]:
+
+def heading(place: Place) -> str:
+    """A section's heading, without its signs; other headings of the section say it, too."""
+    return f"`{place.config}`, split `{place.split}`"
+
+
+def _list(sections: dict[Place, About | None]) -> Iterator[str]:
+    seen: Counter[str] = Counter()
+    rows = []
+    for place, about in sections.items():
+        anchor = _NOT_IN_ANCHORS.sub("", heading(place)).lower().replace(" ", "-")
+        again = f"-{seen[anchor]}" if seen[anchor] else ""
+        seen[anchor] += 1
+        rows.append((f"[`{place.config}`](#{anchor}{again})", f"`{place.split}`", *_row(about)))
+    yield from table(("config", "split", "kind", "rows", "tokens", "version", "teacher"), rows)
+
+
+def _row(about: About | None) -> tuple[str, ...]:
+    if about is None:
+        return ("",) * 5
+    version = code(about.version) if about.version else "none"
+    teacher = code(about.teacher) if about.teacher else ""
+    return about.kind, f"{about.rows:,}", f"{about.tokens:,}", version, teacher
+
+
+def _parts(text: str) -> Iterator[Part]:
     opened: re.Match[str] | None = None
     for marker in _MARKER.finditer(text):
         place = _place(marker)
         if marker["end"] == "begin" and opened is None:
             opened = marker
         elif marker["end"] == "end" and opened is not None and _place(opened) == place:
-            stored = _STORED.match(text, opened.end())
-            yield Section(place, opened.start(), marker.end(), int(stored[1]) if stored else None)
+            line = _ABOUT.match(text, opened.end()) if place else None
+            about = About.parse(line[1]) if line else None
+            yield Part(place, opened.start(), marker.end(), about)
             opened = None
         else:
-            wanted = f"the end of {_place(opened)}" if opened else "a beginning"
-            raise _refused(f"expected {wanted}, found lopd:{marker['end']} {place}")
+            wanted = f"the end of {_place(opened) or _LIST}" if opened else "a beginning"
+            raise _refused(f"expected {wanted}, found lopd:{marker['end']} of {place or _LIST}")
     if opened is not None:
-        raise _refused(f"expected the end of {_place(opened)}, found none")
+        raise _refused(f"expected the end of {_place(opened) or _LIST}, found none")
 
 
-def _place(marker: re.Match[str]) -> Place:
+def _place(marker: re.Match[str]) -> Place | None:
+    if marker["config"] is None:
+        return None
     try:
         return Place(marker["config"], marker["split"])
     except UsageError as error:

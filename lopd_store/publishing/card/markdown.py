@@ -4,7 +4,7 @@ A model's name must not close a table, a comment or a code span, nor bring a lin
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from lopd_store.digest import Digest
@@ -31,10 +31,31 @@ def digest(of: Digest) -> str:
     return f"`{of}`"
 
 
+def short(of: Digest) -> str:
+    """The first characters of a digest as code, to know it by; the whole one stands elsewhere."""
+    return f"`{of.short}`"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a table; every cell is Markdown already."""
     lines = [head, ["---"] * len(head), *rows]
     return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def fenced(language: str, lines: Iterable[str]) -> Iterator[str]:
+    """Lines as a block of code; they have no fence in them."""
+    yield f"```{language}"
+    yield from lines
+    yield "```"
+
+
+def folded(summary: str, lines: Iterable[str]) -> Iterator[str]:
+    """Lines that show when somebody clicks on the summary, which is text of ours."""
+    yield f"<details><summary>{summary}</summary>"
+    yield ""
+    yield from lines
+    yield ""
+    yield "</details>"
 
 
 def _visible(text: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from lopd_store.errors import FormatError, UsageError
 from lopd_store.publishing.card.facts import CardFacts
 from lopd_store.remote.front_matter import FrontMatter
+from lopd_store.remote.layout import Place
 
 _TAGS: Final = ("lopd", "on-policy-distillation", "distillation")
 _KIND_TAGS: Final = {
@@ -47,7 +48,7 @@ def updated(
 
     Raises:
         FormatError: YAML that is not plain, or ours in it with values that cannot be.
-        UsageError: no name of a license; other columns than the other splits of the config have.
+        UsageError: no name of a license; a config that has files of others, or other columns.
     """
     if license is not None and not _LICENSE.fullmatch(license):
         raise UsageError(f"expected a license such as apache-2.0, found {license[:80]!r}")
@@ -57,6 +58,7 @@ def updated(
     fields: dict[str, Any] = {} if license is None else {"license": license}
     fields["pretty_name"] = old.get("pretty_name") or facts.repo.partition("/")[2]
     fields["tags"] = _tags(old.get("tags"), facts)
+    fields["task_categories"] = old.get("task_categories") or ["text-generation"]
     fields["size_categories"] = [_size_category(_rows(infos))]
     fields["configs"] = _configs(old.get("configs"), facts)
     fields["dataset_info"] = infos
@@ -81,13 +83,7 @@ def _configs(old: Any, facts: CardFacts) -> list[dict[str, Any]]:
     if ours is None:
         ours = {"config_name": place.config}
         configs.append(ours)
-    splits = [dict(one) for one in _list_of(ours.get("data_files"), dict, "data_files")]
-    split = _named(splits, "split", place.split, "data_files")
-    if split is None:
-        split = {"split": place.split}
-        splits.append(split)
-    split["path"] = place.shards
-    ours["data_files"] = splits
+    ours["data_files"] = _data_files(ours, facts)
     names = [one.get("config_name") for one in configs]
     if "default" in names:
         configs = [
@@ -97,6 +93,35 @@ def _configs(old: Any, facts: CardFacts) -> list[dict[str, Any]]:
     elif len(configs) > 1 and not any(one.get("default") for one in configs):
         configs[0]["default"] = True
     return configs
+
+
+def _data_files(config: Mapping[str, Any], facts: CardFacts) -> list[dict[str, Any]]:
+    """Our config's splits, ours among them. Raises UsageError where it holds files of others.
+
+    `datasets` also takes a glob, a list of globs, or a folder: no push has written these.
+    """
+    place, found = facts.place, config.get("data_files")
+    splits = found if isinstance(found, list) else [] if found is None else [found]
+    if "data_dir" in config or not all(_is_ours(split, place.config) for split in splits):
+        raise UsageError(
+            f"{facts.repo}/{place}: expected a config of pushed artifacts only, found files of"
+            f" others in config {place.config} of README.md on the Hub: push to a config of its"
+            f" own ({facts.repo}/NAME)"
+        )
+    if _named(splits, "split", place.split, "data_files"):
+        return [dict(split) for split in splits]
+    return [*map(dict, splits), {"split": place.split, "path": place.shards}]
+
+
+def _is_ours(split: Any, config: str) -> bool:
+    """Whether a split's entry is one that a push has written."""
+    if not isinstance(split, dict) or split.keys() != {"split", "path"}:
+        return False
+    try:
+        wanted = Place(config, str(split["split"])).shards
+    except UsageError:
+        return False
+    return split["path"] in (wanted, [wanted])
 
 
 def _infos(old: Any, facts: CardFacts, stored: Mapping[str, int | None]) -> list[dict[str, Any]]:
@@ -199,7 +224,7 @@ def _named(
 
 
 def _count(entry: Mapping[str, Any], key: str) -> int:
-    found = entry.get(key)
+    found = entry.get(key, 0)  # as `datasets` has it
     if type(found) is not int or found < 0:
         raise FormatError(
             f"README.md on the Hub: expected a count in {key} of {str(entry.get('name'))[:40]!r},"

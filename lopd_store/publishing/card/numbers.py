@@ -6,8 +6,10 @@ from typing import Final
 from lopd_store.documents.artifact import Column
 from lopd_store.publishing.card.facts import CardFacts
 from lopd_store.publishing.card.markdown import code, table
+from lopd_store.publishing.card.origin import unengined
 from lopd_store.publishing.card.statistics import QUANTILES, Logprobs, Statistics
 from lopd_store.remote.layout import HISTOGRAM
+from lopd_store.rows.columns import LOGPROB_COLUMNS
 
 _MOST_COLUMNS: Final = 64
 _NATS: Final = "nats"
@@ -16,11 +18,12 @@ _LOGPROB: Final = (
     "item t: natural log of the teacher's probability of `response_ids[t]`, given the prompt and"
     " all before t; never shifted, never padded"
 )
+_EXACT: Final = "the exact response, a sampled end-of-sequence included"
 _HOLDS: Final = {
     "sample_id": ("", "name of the row, made of its ids"),
     "prompt_id": ("", "name of the prompt, equal for equal prompts"),
     "prompt_ids": (_IDS, "the exact prompt"),
-    "response_ids": (_IDS, "the exact response, a sampled end-of-sequence included"),
+    "response_ids": (_IDS, _EXACT),
     "teacher_logprobs": (_NATS, _LOGPROB),
     "rollout_logprobs": (_NATS, "the same of the model that sampled, at temperature 1"),
     "loss_mask": ("", "whether the policy sampled the id; where false, log-probs mean nothing"),
@@ -42,24 +45,35 @@ _QUANTILE_NAMES: Final = dict(
 def columns(facts: CardFacts) -> Iterator[str]:
     """Lines: the table of columns."""
     found = facts.artifact.document.columns
-    yield "### Columns"
-    yield ""
     head = ("column", "type", "unit", "holds")
-    yield from table(head, map(_column, found[:_MOST_COLUMNS]))
+    yield from table(head, (_column(facts, column) for column in found[:_MOST_COLUMNS]))
     if len(found) > _MOST_COLUMNS:
         yield ""
         yield f"and {len(found) - _MOST_COLUMNS} more."
 
 
-def _column(column: Column) -> tuple[str, ...]:
+def _column(facts: CardFacts, column: Column) -> tuple[str, ...]:
     unit, holds = _HOLDS.get(column.name, _FOREIGN)
+    if column.name in {"prompt_ids", "response_ids"}:
+        holds = _ids(facts, column.name)
+    elif column.name in LOGPROB_COLUMNS and (giver := unengined(facts, column.name)):
+        holds = f"{holds.removesuffix(', at temperature 1')}, says {giver}"
     return code(column.name), code(column.type), unit, holds
+
+
+def _ids(facts: CardFacts, name: str) -> str:
+    """What is known of the ids: a file need not say how they came about."""
+    found = [one.imported for one in facts.artifact.identities if one.imported]
+    what = name.removesuffix("_ids")
+    if any(imported.retokenised for imported in found):
+        return f"the {what}; ids that were made from its text are among them"
+    if any("eos" in imported.not_known for imported in found) and name == "response_ids":
+        return "the response; nobody says whether a sampled end-of-sequence was kept"
+    return f"the {what}" if found else _HOLDS[name][1]
 
 
 def numbers(facts: CardFacts) -> Iterator[str]:
     """Lines: the table of statistics, and the picture."""
-    yield "### In numbers"
-    yield ""
     yield from table(("", ""), _counts(facts))
     found = facts.statistics.logprobs
     if not found:
@@ -75,15 +89,16 @@ def _counts(facts: CardFacts) -> Iterator[tuple[str, str]]:
     document, counted = facts.artifact.document, facts.statistics
     shards = facts.artifact.shards
     yield "rows", f"{counted.rows:,}"
-    yield "response tokens", f"{counted.tokens:,}"
-    yield "trained of these", f"{counted.trained:,}"
-    yield "prompt tokens", f"{counted.prompt_tokens:,}"
+    masked = f", {counted.trained:,} of them trained" if counted.trained != counted.tokens else ""
+    yield "tokens", f"{counted.tokens:,} of responses{masked}; {counted.prompt_tokens:,} of prompts"
     yield "bytes", f"{facts.stored:,} in {len(shards)} file{'s' * (len(shards) != 1)}"
     yield "response length, tokens", _lengths(counted)
     yield "finish reasons", ", ".join(f"{name} {n:,}" for name, n in counted.finish_reasons)
-    yield "rows that repeat an earlier one", f"{document.duplicates:,}"
-    left = ", ".join(f"{code(why)} {n:,}" for why, n in sorted(document.skipped.items())[:16])
-    yield "rows of the source left out", left or "0"
+    if document.duplicates:
+        yield "rows that repeat an earlier one", f"{document.duplicates:,}"
+    if document.skipped:
+        left = [f"{code(why)} {n:,}" for why, n in sorted(document.skipped.items())[:16]]
+        yield "rows of the source left out", ", ".join(left)
     if counted.advantage is not None:
         yield (
             "mean advantage, teacher less sampler",

@@ -1,44 +1,79 @@
 """Who made the rows, as far as it is known, only asserted, or unknown."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from lopd_store.documents.identity import Identity, ModelIdentity, Scoring, TokenizerIdentity
 from lopd_store.documents.noise import Noise
 from lopd_store.inspect import sft_teacher
 from lopd_store.publishing.card.facts import CardFacts
-from lopd_store.publishing.card.markdown import code, digest, plain, table
+from lopd_store.publishing.card.markdown import code, folded, plain, short, table
+from lopd_store.publishing.card.origin import SERVER, givers
+from lopd_store.publishing.card.refusal import PAPER, reasons
 
-_MOST_IDENTITIES = 8
-_ASSERTED = "**asserted, not proved:** "
-_UNKNOWN = "**UNKNOWN**"
-_WORDS = {"sft": "teacher, wrote the responses", "rollouts": "teacher", "signal": "teacher, scored"}
-_STUDENT = "student, sampled the rollouts"
+_MOST_IDENTITIES: Final = 8
+_ASSERTED: Final = "**asserted, not proved:** "
+_UNKNOWN: Final = "**UNKNOWN**"
+_WORDS: Final = {
+    "sft": "teacher, wrote the responses",
+    "rollouts": "teacher",
+    "signal": "teacher, scored",
+}
+_STUDENT: Final = "student, sampled the rollouts"
+_STAMPED: Final = {
+    "stamp made": "*made*: the trainer that did the SFT wrote it into the student's stamp.",
+    "stamp asserted": "*asserted*: a person wrote it into the student's stamp; nothing proves it.",
+}
 
 
 def provenance(facts: CardFacts) -> Iterator[str]:
-    """Lines: a table for each identity, noise, the chain, lineage."""
-    identities = facts.artifact.identities
-    yield "### Who made it"
-    for number, identity in enumerate(identities[:_MOST_IDENTITIES]):
+    """Lines: a table for each identity, with noise in the first; the chain."""
+    first, *others = facts.artifact.identities[:_MOST_IDENTITIES]
+    count = len(facts.artifact.identities)
+    if others:
+        yield f"Rows of identity {short(first.digest)}, 1 of {count}:"
         yield ""
-        if len(identities) > 1:
-            layer = facts.artifact.manifest.identities[number]
-            yield f"Rows of identity {digest(layer.digest)}, {number + 1} of {len(identities)}:"
-            yield ""
-        yield from table(("", ""), _identity(identity))
-    if len(identities) > _MOST_IDENTITIES:
+    noises = [_noise(noise) for noise in facts.noises[:_MOST_IDENTITIES]]
+    yield from table(("", ""), [*_identity(facts, first), *noises])
+    if others:
         yield ""
-        yield f"Further identities are in `{facts.place.folder}`."
-    if facts.noises:
-        yield ""
-        yield from _noises(facts.noises)
+        yield from folded(f"The other {count - 1} identities", _others(facts, others))
     yield ""
     yield from _chain(facts)
-    yield ""
-    yield from _lineage(facts)
 
 
-def _identity(identity: Identity) -> Iterator[tuple[str, str]]:
+def _others(facts: CardFacts, others: list[Identity]) -> Iterator[str]:
+    for number, identity in enumerate(others):
+        if number:
+            yield ""
+        yield f"Rows of identity {short(identity.digest)}:"
+        yield ""
+        yield from table(("", ""), _identity(facts, identity))
+    if len(facts.artifact.identities) > _MOST_IDENTITIES:
+        yield ""
+        yield f"Further identities are in `{facts.place.folder}`."
+
+
+def teacher(facts: CardFacts) -> str | None:
+    """The teachers in a few words, which say so where one is only asserted."""
+    found = dict.fromkeys(_teacher(identity) for identity in facts.artifact.identities)
+    named = [name for name in found if name is not None]
+    if len(named) > 1:
+        return f"{len(named)} teachers"
+    return named[0] if named else None
+
+
+def _teacher(identity: Identity) -> str | None:
+    if identity.kind == "rollouts":
+        return None
+    model = identity.teacher or identity.claimed("teacher")
+    if model is None:
+        return "unknown"
+    name = model.source.repo if model.source else model.weights_digest.short
+    return name if identity.teacher else f"{name} (asserted)"
+
+
+def _identity(facts: CardFacts, identity: Identity) -> Iterator[tuple[str, str]]:
     yield from _model(identity, "teacher", _WORDS[identity.kind])
     yield from _model(identity, "policy", _STUDENT)
     others = sorted(identity.models.keys() - {"teacher", "policy"})
@@ -46,15 +81,14 @@ def _identity(identity: Identity) -> Iterator[tuple[str, str]]:
         yield code(role), model(identity.models[role])
     yield "tokenizer", _tokenizer(identity.tokenizer, identity)
     yield "sampling", _sampling(identity)
-    if identity.prompts:
-        yield "prompts", f"source {digest(identity.prompts.digest)}"
     for name, scoring in sorted(identity.scorings.items()):
         columns = [each for each in identity.signals if each.scoring == name]
         gave = ", ".join(f"{code(each.column)} of the {code(each.model)}" for each in columns)
         yield f"scoring {code(name)}", f"{_scoring(scoring)}{f'; gave {gave}' if gave else ''}"
     if said := _asserted_scoring(identity):
         yield "scoring", said
-    yield "rounding", rounding(identity.precision)
+    if whose := givers(facts, identity):
+        yield "rounding", _rounding(identity.precision, " and ".join(whose))
     if identity.imported:
         yield "imported", _imported(identity)
 
@@ -70,19 +104,18 @@ def _model(identity: Identity, role: str, words: str) -> Iterator[tuple[str, str
 
 
 def model(found: ModelIdentity) -> str:
-    """A model in one cell: its name and revision, its digests."""
+    """A model in one cell: its name and revision, its weights."""
     parts = []
     if source := found.source:
         parts.append(f"{code(source.repo)} at commit {code(source.commit)}")
-    parts.append(f"weights {digest(found.weights_digest)}")
-    parts.append(f"config {digest(found.config_digest)}")
+    parts.append(f"weights {short(found.weights_digest)}")
     if adapter := found.adapter:
         parts.append(
-            f"LoRA adapter {digest(adapter.digest)} of rank {adapter.rank}, alpha"
+            f"LoRA adapter {short(adapter.digest)} of rank {adapter.rank}, alpha"
             f" {code(adapter.alpha)}"
         )
     if found.asserted_same_as:
-        parts.append(f"{_ASSERTED}the same teacher as weights {digest(found.asserted_same_as)}")
+        parts.append(f"{_ASSERTED}the same teacher as weights {short(found.asserted_same_as)}")
     return ", ".join(parts)
 
 
@@ -90,14 +123,11 @@ def _tokenizer(tokenizer: TokenizerIdentity | None, identity: Identity) -> str:
     if tokenizer is None:
         return _UNKNOWN
     eos = ", ".join(map(str, tokenizer.special_ids.eos[:16])) or "none"
-    parts = [
-        f"core {digest(tokenizer.core_digest)}",
-        f"vocabulary {digest(tokenizer.vocab_digest)} of {tokenizer.vocab_size:,}",
-        f"ends with id {eos}",
-    ]
-    if tokenizer.chat_template_digest:
-        parts.append(f"chat template {digest(tokenizer.chat_template_digest)}")
-    return f"{_ASSERTED if identity.imported else ''}{', '.join(parts)}"
+    asserted = _ASSERTED if identity.imported else ""
+    return (
+        f"{asserted}core {short(tokenizer.core_digest)}, vocabulary of {tokenizer.vocab_size:,},"
+        f" ends with id {eos}"
+    )
 
 
 def _sampling(identity: Identity) -> str:
@@ -137,50 +167,40 @@ def _asserted_scoring(identity: Identity) -> str:
     return _UNKNOWN if "scoring" in imported.not_known else ""
 
 
-def rounding(precision: str) -> str:
+def _rounding(precision: str, giver: str) -> str:
     """How exactly log-probs are kept."""
     if precision == "exact":
-        return "none: log-probs are the float32 numbers that the engine gave"
-    return f"every log-prob is within {code(precision)} nats of what the engine gave"
+        return f"none: log-probs are the float32 numbers that {giver} gave"
+    return f"every log-prob is within {code(precision)} nats of what {giver} gave"
 
 
 def _imported(identity: Identity) -> str:
     imported = identity.imported
     if imported is None:
         return ""
+    missing = ", ".join(code(fact) for fact in imported.not_known[:16])
+    nobody = f"; nobody says: {missing}" if missing else ""
+    if imported.read_as == SERVER:
+        return f"from a live server, which proves nothing about who gave the log-probs{nobody}"
     made = (
         "ids were made again from text, and may not be those that were sampled"
         if imported.retokenised
         else "ids are those of the file"
     )
     how = f", read as {code(imported.read_as)}" if imported.read_as else ""
-    missing = ", ".join(code(fact) for fact in imported.not_known[:16])
-    nobody = f"; nobody says: {missing}" if missing else ""
     return (
-        f"from a file {digest(imported.digest)}{how}, which proves nothing about who made the"
+        f"from a file {short(imported.digest)}{how}, which proves nothing about who made the"
         f" rows; {made}{nobody}"
     )
 
 
-def _noises(noises: tuple[Noise, ...]) -> Iterator[str]:
-    yield "How far log-probs moved when the same model scored some of these rows again:"
-    yield ""
-    head = ("scoring", "rows", "tokens", "moved", "mean, nats", "largest, nats", "bound, nats")
-    yield from table(
-        head,
-        [
-            (
-                code(noise.scoring),
-                f"{noise.rows:,}",
-                f"{noise.tokens:,}",
-                f"{noise.differing:,}",
-                code(noise.mean_abs),
-                code(noise.max_abs),
-                code(noise.bound),
-            )
-            for noise in noises[:_MOST_IDENTITIES]
-        ],
+def _noise(noise: Noise) -> tuple[str, str]:
+    moved = (
+        f"of {noise.rows:,} rows: {noise.differing:,} of {noise.tokens:,} log-probs moved, by"
+        f" {code(noise.mean_abs)} nats in the mean, {code(noise.max_abs)} at most; bound"
+        f" {code(noise.bound)}"
     )
+    return f"{code(noise.scoring)} again", moved
 
 
 def _chain(facts: CardFacts) -> Iterator[str]:
@@ -192,27 +212,10 @@ def _chain(facts: CardFacts) -> Iterator[str]:
             " this artifact's id, and may then learn from this teacher's signals only."
         )
         return
-    yield (
-        "A signal may stand in for a live teacher only where the teacher that scored also wrote"
-        " the student's SFT data"
-        " ([arXiv 2604.13010](https://arxiv.org/abs/2604.13010), theorem 3.8)."
-    )
+    if not reasons(facts):  # else the warning says it
+        yield (
+            "A signal may stand in for a live teacher only where the teacher that scored also wrote"
+            f" the student's SFT data ({PAPER})."
+        )
     yield f"Who wrote that data: **{plain(said)}**."
-    yield (
-        "*Made* is what the trainer that did the SFT wrote into the student's stamp; *asserted* is"
-        " what a person wrote there, and nothing proves it."
-    )
-
-
-def _lineage(facts: CardFacts) -> Iterator[str]:
-    links = facts.artifact.document.lineage
-    if not links:
-        yield "It came from no other artifact."
-        return
-    yield "It came from these artifacts, as it says itself:"
-    yield ""
-    rows = [(code(link.kind), digest(link.digest)) for link in links[:16]]
-    yield from table(("kind", "id"), rows)
-    if len(links) > len(rows):
-        yield ""
-        yield f"and {len(links) - len(rows)} more."
+    yield from (words for stamp, words in _STAMPED.items() if stamp in said)

@@ -1,6 +1,7 @@
 """The card (README.md) of a repository that holds an artifact."""
 
 from lopd_store.publishing.card import metadata
+from lopd_store.publishing.card.about import About
 from lopd_store.publishing.card.body import Body
 from lopd_store.publishing.card.facts import CardFacts
 from lopd_store.publishing.card.markdown import plain
@@ -21,18 +22,19 @@ def render(old: str | None, facts: CardFacts, *, license: str | None) -> str:  #
 
     Raises:
         FormatError: a card whose YAML or markers are not what they should be.
-        UsageError: no name of a license; other columns than the other splits of the config have.
+        UsageError: no name of a license; a config that has files of others, or other columns.
     """
     front, text = front_matter.split(old or "")
     if not text.strip():
         text = _opening(facts)
-    body = Body.parse(text)
-    place = facts.place
+    body, place, about = Body.parse(text), facts.place, About.of(facts)
     stored = {
-        one.place.split: one.stored for one in body.sections if one.place.config == place.config
-    } | {place.split: facts.stored}
+        there.split: said.stored if said else None
+        for there, said in body.sections.items()
+        if there.config == place.config
+    } | {place.split: about.stored}
     yaml = metadata.updated(front, facts, license=license, stored=stored)
-    return f"---\n{yaml}---\n{body.having(place, section(facts), stored=facts.stored)}"
+    return f"---\n{yaml}---\n{body.having(place, section(facts), about)}"
 
 
 def stated_license(card: str) -> str | None:
@@ -44,7 +46,8 @@ def _opening(facts: CardFacts) -> str:
     title = plain(facts.repo.partition("/")[2])
     return (
         f"\n# {title}\n\n"
-        "Data for on-policy distillation, as artifacts of lopd (`pip install lopd`):"
-        " Parquet files that say which models made them, and can be checked.\n"
+        "Data for on-policy distillation, as artifacts of lopd: Parquet files that say which models"
+        " made them, and can be checked.\n"
         "Text outside the `lopd:begin` and `lopd:end` comments is yours: a push keeps it.\n\n"
+        "<!-- lopd:begin -->\n<!-- lopd:end -->\n\n"
     )

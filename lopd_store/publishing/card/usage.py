@@ -1,4 +1,7 @@
-"""How to load what is published, in trainers, in Python and in SQL, and how to verify it."""
+"""How to load what is published, in trainers, in Python and in SQL, and how to verify it.
+
+Only what works for these columns and these identities: every command here is one that people run.
+"""
 
 from collections.abc import Iterator
 from typing import Final
@@ -6,155 +9,125 @@ from urllib.parse import quote
 
 from lopd_store.documents.identity import Identity
 from lopd_store.publishing.card.facts import CardFacts
+from lopd_store.publishing.card.markdown import fenced
+from lopd_store.publishing.card.refusal import RESCORED, reasons
 
 _STUDENT: Final = "path/to/student"
 
 
 def loading(facts: CardFacts) -> Iterator[str]:
-    """Lines: plain `datasets`, ours, SQL, then what trainers take."""
-    yield "### Load it"
+    """Lines: in Python, on the command line, and what to know about trainers."""
+    yield from fenced("python", _python(facts))
     yield ""
-    yield from _fenced("python", _datasets(facts))
+    if not facts.version:
+        yield (
+            "`load_dataset` and DuckDB read the main branch as it is now: `revision=`, or `@`"
+            " behind the repository's name, and a commit pin them."
+        )
+        yield ""
+    yield from fenced("console", (f"$ {line}" for line in _commands(facts)))
     yield ""
-    yield "With lopd (`pip install lopd`), every byte checked against the id:"
-    yield ""
-    yield from _fenced("python", _ours(facts))
-    yield ""
-    yield from _fenced("console", _sql(facts))
-    yield ""
-    yield "In [DuckDB](https://duckdb.org) alone:"
-    yield ""
-    yield from _fenced("sql", _duckdb(facts))
-    yield ""
-    yield from {"signal": _signal, "rollouts": _rollouts, "sft": _sft}[
-        facts.artifact.document.kind
-    ](facts)
+    yield from _notes(facts)
 
 
-def _fenced(language: str, lines: Iterator[str]) -> Iterator[str]:
-    yield f"```{language}"
-    yield from lines
-    yield "```"
-
-
-def _datasets(facts: CardFacts) -> Iterator[str]:
+def _python(facts: CardFacts) -> Iterator[str]:
     place = facts.place
     revision = f', revision="{facts.version}"' if facts.version else ""
     yield "from datasets import load_dataset"
+    yield "from lopd_store import open_signal  # lopd, which made this file"
     yield ""
     yield (
         f'rows = load_dataset("{facts.repo}", "{place.config}", split="{place.split}"{revision})'
     )
-
-
-def _ours(facts: CardFacts) -> Iterator[str]:
-    yield "from lopd_store import open_signal"
-    yield ""
+    yield "# the same rows once every byte was checked against their id"
     yield f'rows = open_signal("{facts.pinned}").open_rows()'
 
 
-def _sql(facts: CardFacts) -> Iterator[str]:
-    query = {"signal": "from disagreements(5)"}.get(
-        facts.artifact.document.kind, "select count(*) from tokens"
-    )
-    yield f'$ lopd-store sql {facts.name} "{query}"'
-
-
-def _duckdb(facts: CardFacts) -> Iterator[str]:
+def _duckdb(facts: CardFacts) -> str:
     revision = f"@{quote(facts.version, safe='')}" if facts.version else ""
-    yield "select count(*) as rows, sum(len(response_ids)) as tokens"
-    yield f"from 'hf://datasets/{facts.repo}{revision}/{facts.place.shards}';"
+    shards = f"hf://datasets/{facts.repo}{revision}/{facts.place.shards}"
+    return f"duckdb -c \"from '{shards}' select count(*), sum(len(response_ids))\""
 
 
-def _signal(facts: CardFacts) -> Iterator[str]:
-    name = facts.name
+def _trains(facts: CardFacts) -> bool:
+    return facts.artifact.document.kind == "signal" and not reasons(facts)
+
+
+def _commands(facts: CardFacts) -> Iterator[str]:
+    name, kind = facts.name, facts.artifact.document.kind
+    yield _duckdb(facts)
+    yield f'lopd-store sql {name} "{_query(facts)}"'
+    if kind == "rollouts":
+        yield f"lopd-store pull {name} -o rollouts"
+        yield "lopd-store build rollouts --teacher TEACHER -o signal"
+    elif kind == "sft":
+        yield f"lopd-store pull {name} -o sft"
+        yield "lopd-train sft --data sft --model path/to/base -o student"
+        yield f"lopd-store export {name} --format trl -o trl.parquet"
+    else:
+        if _trains(facts):
+            yield f"lopd-train opd --signal {name} --model {_STUDENT} -o distilled"
+        for trainer in ("verl", "slime"):
+            yield f"lopd-store export {name} --format {trainer} -o {trainer}.parquet"
+
+
+def _query(facts: CardFacts) -> str:
+    """A question that these columns answer."""
+    columns = {column.name for column in facts.artifact.document.columns}
+    if "teacher_logprobs" not in columns:
+        return "select count(*) from tokens"
+    if "rollout_logprobs" in columns:
+        return "from disagreements(5)"
+    return "select avg(teacher_logprob) from tokens where trained"
+
+
+def _notes(facts: CardFacts) -> Iterator[str]:
+    kind = facts.artifact.document.kind
+    if kind == "rollouts":
+        yield "`build` lets a teacher score them, which makes a signal of them."
+    elif kind == "sft":
+        yield (
+            "`lopd-train sft` stamps the student with who taught it; the exported file is for TRL's"
+            " `SFTTrainer`."
+        )
+    else:
+        yield from _notes_on_signal(facts)
+
+
+def _notes_on_signal(facts: CardFacts) -> Iterator[str]:
+    if _trains(facts):
+        yield (
+            "`lopd-train` asks first whether the teacher is the student's own; so does, in TRL,"
+            f' `lopd_train.trl.SignalTrainer("{_STUDENT}", "{facts.name}",'
+            ' args=SFTConfig("distilled", max_length=None))`. A file cannot: ask'
+            f" `lopd-store verify {facts.name} --student {_STUDENT}` before you train from one."
+        )
+    else:
+        yield "An exported file cannot refuse a student, as the trainers of lopd do."
     yield (
-        "Trainers. `lopd-train` and `SignalTrainer` ask first whether the teacher is the student's"
-        " own:"
-    )
-    yield ""
-    yield from _fenced(
-        "console", iter([f"$ lopd-train opd --signal {name} --model {_STUDENT} -o distilled"])
-    )
-    yield ""
-    yield from _fenced(
-        "python",
-        iter(
-            [
-                "from lopd_train.trl import SignalTrainer  # TRL",
-                "from trl import SFTConfig",
-                "",
-                "trainer = SignalTrainer(",
-                f'    "{_STUDENT}", "{name}", args=SFTConfig("distilled", max_length=None)',
-                ")",
-                "trainer.train()",
-            ]
-        ),
-    )
-    yield ""
-    yield (
-        "The others take a file that their own loaders read; ask for the chain yourself:"
-        f" `lopd-store verify {name} --student {_STUDENT}`."
-    )
-    yield ""
-    yield from _fenced("console", _exports(facts))
-    yield ""
-    yield (
-        "slime trains from its file with"
-        " `--rollout-function-path lopd_store.adapters.slime_rollout.generate_rollout`; verl's"
-        " stock trainers start teachers of their own, so its batch goes into a loop of one's own"
+        "slime trains from its file with `--rollout-function-path"
+        " lopd_store.adapters.slime_rollout.generate_rollout`; verl's own trainers start teachers"
+        " themselves, so its batch goes into a loop of one's own"
         " (`lopd_store.adapters.verl.collate`)."
     )
-
-
-def _exports(facts: CardFacts) -> Iterator[str]:
-    for trainer in ("verl", "slime"):
-        yield f"$ lopd-store export {facts.name} --format {trainer} -o {trainer}.parquet"
-    yield f"$ lopd-store pull {facts.name} -o signal  # brings the tokenizer, too"
-    yield "$ lopd-store export signal --format lightning-opd -o lightning-opd.parquet"
-
-
-def _rollouts(facts: CardFacts) -> Iterator[str]:
-    yield "Let a teacher score them, which makes a signal that trainers take:"
-    yield ""
-    yield from _fenced(
-        "console",
-        iter(
-            [
-                f"$ lopd-store pull {facts.name} -o rollouts",
-                "$ lopd-store build rollouts --teacher TEACHER -o signal",
-            ]
-        ),
-    )
-
-
-def _sft(facts: CardFacts) -> Iterator[str]:
-    yield "Fine-tune a student on them, with a stamp that says so, or with TRL's `SFTTrainer`:"
-    yield ""
-    yield from _fenced(
-        "console",
-        iter(
-            [
-                f"$ lopd-store pull {facts.name} -o sft",
-                "$ lopd-train sft --data sft --model path/to/base -o student",
-                f"$ lopd-store export {facts.name} --format trl -o trl.parquet",
-            ]
-        ),
-    )
+    tokenizers = {identity.tokenizer_blob for identity in facts.artifact.identities}
+    counted = facts.statistics
+    if len(tokenizers) == 1 and None not in tokenizers and counted.trained == counted.tokens:
+        yield (
+            "`--format lightning-opd` holds prompts as text: where a text does not give back its"
+            " prompt's ids, it stops and says so."
+        )
 
 
 def verifying(facts: CardFacts) -> Iterator[str]:
     """Lines: what each command proves, the pin, the keys."""
-    yield "### Verify it"
-    yield ""
-    yield from _fenced("console", _commands(facts))
+    yield from fenced("console", (f"$ lopd-store verify {words}" for words in _verifies(facts)))
     yield ""
     yield (
         "The first compares digests and sizes on the Hub with the manifest and downloads no rows;"
         " `--deep` reads every byte and value. A name that ends in the id is a pin: tags can be"
         " moved, the id cannot."
     )
-    yield ""
     if not facts.signed_by:
         yield (
             "It is not signed: digests say that its parts belong together, not who stands behind"
@@ -168,20 +141,23 @@ def verifying(facts: CardFacts) -> Iterator[str]:
     )
 
 
-def _commands(facts: CardFacts) -> Iterator[str]:
-    yield f"$ lopd-store verify {facts.name}"
+def _verifies(facts: CardFacts) -> Iterator[str]:
+    name = facts.name
+    yield f"{name}"
     if facts.version:
-        yield f"$ lopd-store verify {facts.pinned}"
-    yield f"$ lopd-store verify {facts.name} --deep"
+        yield f"{facts.pinned}"
+    yield f"{name} --deep"
     identities = facts.artifact.identities
-    if any(identity.teacher for identity in identities):
-        yield f"$ lopd-store verify {facts.name} --teacher {_teacher(identities)}"
+    if facts.artifact.document.kind != "rollouts":
+        numbers = any(identity.teacher is None for identity in identities)
+        rescore = f" --rescore {RESCORED}" if numbers else ""
+        yield f"{name} --teacher {_teacher(identities)}{rescore}"
     if facts.signed_by:
-        yield f"$ lopd-store verify {facts.name} --key signer.pub"
+        yield f"{name} --key signer.pub"
 
 
 def _teacher(identities: tuple[Identity, ...]) -> str:
     """The one teacher as it is named on the Hub, where it is one and came from there."""
-    sources = [identity.teacher.source for identity in identities if identity.teacher]
+    sources = [identity.teacher.source if identity.teacher else None for identity in identities]
     named = {f"{one.repo}@{one.commit}" if one else "TEACHER" for one in sources}
     return named.pop() if len(named) == 1 else "TEACHER"
