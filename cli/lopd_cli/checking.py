@@ -53,6 +53,11 @@ DEPTHS = {1: "integrity", 2: "identity", 3: "behaviour", 4: "consistency"}
     is_flag=True,
     help="Download and read what is on the Hub: rows, and the weights of the teacher.",
 )
+@click.option(
+    "--accept-moved",
+    is_flag=True,
+    help="Take a tag that has moved, or a branch that was rewound, since it was last seen.",
+)
 @engine_options
 @store_option
 @as_json
@@ -88,8 +93,11 @@ def verify(
         key=read_public(given["key"]) if given["key"] else None,
         deep=given["deep"],
     )
-    with suggesting(Store(root.expanduser()), target), Bar() as progress:
-        report = verify_target(target, root=root.expanduser(), depth=depth, progress=progress)
+    folder = root.expanduser()
+    with suggesting(Store(folder), target, hub_too=True), Bar() as progress:
+        report = verify_target(
+            target, root=folder, depth=depth, accept_moved=given["accept_moved"], progress=progress
+        )
     _print_report(report, json_wanted=json_wanted)
 
 
@@ -117,8 +125,15 @@ def _print_report(report: Report, *, json_wanted: bool) -> None:
             echo(text)
         verdict = "ok" if report.ok else f"{len(report.problems)} problem(s)"
         how = ", at a distance" if report.at_a_distance else ""
-        echo(f"{report.target}: {verdict} (depth {report.depth}, {DEPTHS[report.depth]}{how})")
+        echo(f"{_subject(report)}: {verdict} (depth {report.depth}, {DEPTHS[report.depth]}{how})")
     click.get_current_context().exit(report.exit_code)
+
+
+def _subject(report: Report) -> str:
+    """What was verified; of one artifact with its whole id, which can be pinned."""
+    if len(report.artifacts) != 1 or str(report.artifacts[0].id) in report.target:
+        return report.target
+    return f"{report.target} {report.artifacts[0].id}"
 
 
 def _problem_lines(report: Report) -> Iterator[str]:

@@ -11,8 +11,8 @@ from functools import partial
 from lopd_store.errors import FormatError, IntegrityError, StoreError
 from lopd_store.hub import HubName
 from lopd_store.hub.snapshot import Snapshot, history
-from lopd_store.remote.resolving import Opener, find, sight
-from lopd_store.remote.seen import FORGET, Seen
+from lopd_store.remote.resolving import MAIN, Opener, find, sight
+from lopd_store.remote.seen import Seen
 from lopd_store.verify.depth import Depth, check_student, check_teachers
 from lopd_store.verify.globs import check_globs
 from lopd_store.verify.remote_artifact import RemoteLook
@@ -25,6 +25,7 @@ def verify_remote(
     seen: Seen | None,
     depth: Depth,
     open_at: Opener[Snapshot] = Snapshot.open,
+    accept_moved: bool = False,
 ) -> tuple[Report, list[HubName]]:
     """Verify the artifacts that a name on the Hub means, all of them, in one report.
 
@@ -35,6 +36,7 @@ def verify_remote(
         seen: what was seen of the repository: compared, and remembered where nothing is wrong.
         depth: a key, a teacher and a student count; no row is read here.
         open_at: asks the Hub for a repository.
+        accept_moved: whether a tag may have moved and a branch may have been rewound.
 
     Raises:
         NotFoundError: no such repository, revision, config or split; or no answer.
@@ -47,6 +49,7 @@ def verify_remote(
         report.add_error(error, str(name))
         return report, []
     report.target = f"{name} (commit {snapshot.commit[:12]})"
+    report.revision, report.commit = snapshot.revision or MAIN, snapshot.commit
     looks = []
     for place in places:
         part = report if len(places) == 1 else Report(target=str(place))
@@ -60,7 +63,7 @@ def verify_remote(
     check_teachers(identities, depth, report)
     check_student(identities, depth, report)
     if seen is not None:
-        _compare(seen, snapshot, looks, report)
+        _compare(seen, snapshot, looks, report, accept_moved=accept_moved)
     return report, [_exact(name, snapshot, look) for look in looks]
 
 
@@ -74,13 +77,24 @@ def _exact(name: HubName, snapshot: Snapshot, look: RemoteLook) -> HubName:
     )
 
 
-def _compare(seen: Seen, snapshot: Snapshot, looks: Sequence[RemoteLook], report: Report) -> None:
+def _compare(
+    seen: Seen,
+    snapshot: Snapshot,
+    looks: Sequence[RemoteLook],
+    report: Report,
+    *,
+    accept_moved: bool,
+) -> None:
     """Note where the Hub contradicts what was seen; what is right is remembered."""
     now = sight(snapshot, {look.place: look.id for look in looks if look.id is not None})
-    problems = seen.problems(now, partial(history, snapshot.repo, snapshot.commit))
-    report.add(IntegrityError, problems)
-    if problems:
-        report.notes.append(f"the Hub shows something else than before; {FORGET}")
+    if not accept_moved:
+        problems = seen.problems(now, partial(history, snapshot.repo, snapshot.commit))
+        report.add(IntegrityError, problems)
+        if problems:
+            report.notes.append(
+                "the Hub shows something else than before; --accept-moved takes it and remembers it"
+                " instead"
+            )
     if report.ok:
         with suppress(StoreError):  # a store that is only read: verifying needs no memory
             seen.remember(now)

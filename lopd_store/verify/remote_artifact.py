@@ -6,6 +6,7 @@ from typing import Final
 
 from lopd_store.digest import Digest
 from lopd_store.documents import media
+from lopd_store.documents.artifact import ArtifactDocument
 from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Descriptor, Manifest
 from lopd_store.documents.noise import Noise
@@ -18,7 +19,7 @@ from lopd_store.remote.layout import COLUMNS, Place
 from lopd_store.signing import MAX_ENVELOPE_BYTES
 from lopd_store.verify.documents import Documents, check_documents
 from lopd_store.verify.globs import selects
-from lopd_store.verify.report import Report
+from lopd_store.verify.report import Report, Verified
 from lopd_store.verify.signed import check_signed
 
 _ADVICE: Final = "push it again: only what is missing is sent"
@@ -44,19 +45,25 @@ class RemoteLook:
         self.id: Digest | None = None
         self.shards: frozenset[str] | None = None
         self.identities: list[Identity] = []
+        self._document: ArtifactDocument | None = None
+        self._signed_by: tuple[str, ...] = ()
         self._allowance = Allowance()
         with self._noting(place.index):
             entry, evidence = read_index(snapshot, place)
             self.id = entry.digest
             signatures = [found for one in evidence for found in self._evidence(one)]
             if key is not None:
-                check_signed(entry.digest, lambda: signatures, key, self._report)
+                self._signed_by = check_signed(entry.digest, lambda: signatures, key, self._report)
             data = read_part(snapshot, place.blob(entry), entry)
             self._check(Manifest.parse(data, what=f"{place} manifest {entry.digest.short}"))
+        if self.id is not None:
+            looked_at = Verified.of(self.id, self._document, place=place, signed_by=self._signed_by)
+            self._report.artifacts.append(looked_at)
 
     def _check(self, manifest: Manifest) -> None:
         documents = check_documents(manifest, self._read, self._report)
         if documents is not None:
+            self._document = documents.artifact
             self.identities = list(documents.identities.values())
             self._check_columns(documents)
         for part in manifest.layers:

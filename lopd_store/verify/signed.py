@@ -14,8 +14,10 @@ def check_signed(
     envelopes: Callable[[], Iterable[bytes]],
     key: PublicKey,
     report: Report,
-) -> None:
+) -> tuple[str, ...]:
     """Note that `key` signed the artifact, or why nothing shows it. The depth stays as it was.
+
+    The key's id comes back where it did, and nothing where that is not shown.
 
     Args:
         artifact: the id.
@@ -30,8 +32,10 @@ def check_signed(
         report.add_error(error, "attached signature")
     problems = signatures_problems(artifact, found, key)
     report.add(IntegrityError, problems)
-    if not problems:
-        report.notes.append(f"signed by {key.id}")
+    if problems:
+        return ()
+    report.notes.append(f"signed by {key.id}")
+    return (str(key.id),)
 
 
 def refuse_unnamed(what: str, key: PublicKey, report: Report) -> None:

@@ -20,6 +20,7 @@ from lopd_store.identity.model import Fingerprint
 from lopd_store.keys import PublicKey
 from lopd_store.pulling import pull
 from lopd_store.remote.cached import is_plain
+from lopd_store.remote.resolving import MAIN
 from lopd_store.remote.seen import Seen
 from lopd_store.shard_sets import ShardSet, open_shard_set, shards_in
 from lopd_store.shards.reader import Shard
@@ -28,9 +29,10 @@ from lopd_store.store import Store
 from lopd_store.store.durable import no_sync
 from lopd_store.verify.behaviour import chosen_rows, places, rescore
 from lopd_store.verify.depth import Depth, check_student, check_teachers
+from lopd_store.verify.documents import Documents
 from lopd_store.verify.integrity import check_artifact, check_file
 from lopd_store.verify.remote import verify_remote
-from lopd_store.verify.report import Report, joined
+from lopd_store.verify.report import Report, Verified, joined
 from lopd_store.verify.signed import check_signed, refuse_unnamed
 
 __all__ = [
@@ -44,7 +46,12 @@ __all__ = [
 
 
 def verify_target(
-    target: str, *, root: Path, depth: Depth, progress: Progress | None = None
+    target: str,
+    *,
+    root: Path,
+    depth: Depth,
+    accept_moved: bool = False,
+    progress: Progress | None = None,
 ) -> Report:
     """Verify what a person names.
 
@@ -55,6 +62,7 @@ def verify_target(
         target: what.
         root: the store's folder; where there is none, none is made.
         depth: how deep.
+        accept_moved: on the Hub, whether a tag may have moved and a branch may have been rewound.
         progress: is told of what has to be downloaded.
 
     Raises:
@@ -70,7 +78,9 @@ def verify_target(
     if _exists(path) and path.is_dir() and shards_in(path):
         return verify_shards(open_shard_set(target, root=None), depth)
     if hub.is_artifact_name(target) and not _is_in_store(target, root):
-        return _verify_on_hub(HubName.parse(target), Store.find(root), depth, progress)
+        return _verify_on_hub(
+            HubName.parse(target), Store.find(root), depth, progress, accept_moved=accept_moved
+        )
     return verify_artifact(Store.open(root), target, depth)
 
 
@@ -100,16 +110,25 @@ def _is_in_store(name: str, root: Path) -> bool:
 
 
 def _verify_on_hub(
-    name: HubName, store: Store | None, depth: Depth, progress: Progress | None
+    name: HubName,
+    store: Store | None,
+    depth: Depth,
+    progress: Progress | None,
+    *,
+    accept_moved: bool,
 ) -> Report:
     """At a distance; rows are read where they have to be, and where there are only rows."""
     seen = Seen(store) if store else None
     open_at = cache(Snapshot.open)  # what it lists may be long
-    if is_plain(name, seen=seen, open_at=open_at):
-        report = verify_shards(open_shard_set(str(name), root=None), depth)
+    if is_plain(name, seen=None if accept_moved else seen, open_at=open_at):
+        shards = open_shard_set(str(name), root=None)
+        report = verify_shards(shards, depth)
+        report.revision, report.commit = name.revision or MAIN, HubName.parse(shards.name).revision
         report.notes.append("there is no artifact in this repository: its shards were downloaded")
         return report
-    report, exact = verify_remote(name, seen=seen, depth=depth, open_at=open_at)
+    report, exact = verify_remote(
+        name, seen=seen, depth=depth, open_at=open_at, accept_moved=accept_moved
+    )
     if not (depth.deep or depth.rescore):
         return report
     if not report.ok:
@@ -119,7 +138,12 @@ def _verify_on_hub(
     with TemporaryDirectory(prefix="verify-", dir=room) as folder:
         place = Store.open(Path(folder) / "store", create=True, sync=no_sync)
         parts = [_verify_pulled(place, one, depth, progress) for one in exact]
-    return joined(report.target, parts)
+    return replace(
+        joined(report.target, parts),
+        artifacts=report.artifacts,
+        revision=report.revision,
+        commit=report.commit,
+    )
 
 
 def _verify_pulled(store: Store, exact: HubName, depth: Depth, progress: Progress | None) -> Report:
@@ -137,8 +161,9 @@ def verify_artifact(store: Store, name: str, depth: Depth) -> Report:
     """Verify the artifact a ref or id names. Raises NotFoundError when nothing has the name."""
     artifact = store.refs.resolve(name)
     report = Report(target=f"{name} ({artifact.short})")
-    _check_signed(store, artifact, depth.key, report)
+    signed_by = _check_signed(store, artifact, depth.key, report)
     documents = check_artifact(store, artifact, report)
+    report.artifacts.append(_looked_at(artifact, documents, signed_by))
     if documents is None:
         return report
     identities = list(documents.identities.values())
@@ -206,15 +231,23 @@ def verify_store(store: Store, *, key: PublicKey | None = None) -> Report:
     report.add(IntegrityError, store.fsck())
     for name, descriptor in store.refs.list().items():
         part = Report(target=name)
-        check_artifact(store, descriptor.digest, part)
-        _check_signed(store, descriptor.digest, key, part)
+        documents = check_artifact(store, descriptor.digest, part)
+        signed_by = _check_signed(store, descriptor.digest, key, part)
+        part.artifacts.append(_looked_at(descriptor.digest, documents, signed_by))
         report.include(part)
     return report
 
 
-def _check_signed(store: Store, artifact: Digest, key: PublicKey | None, report: Report) -> None:
-    if key is not None:
-        check_signed(artifact, lambda: envelopes(store, artifact), key, report)
+def _looked_at(id_: Digest, documents: Documents | None, signed_by: tuple[str, ...]) -> Verified:
+    return Verified.of(id_, documents.artifact if documents else None, signed_by=signed_by)
+
+
+def _check_signed(
+    store: Store, artifact: Digest, key: PublicKey | None, report: Report
+) -> tuple[str, ...]:
+    if key is None:
+        return ()
+    return check_signed(artifact, lambda: envelopes(store, artifact), key, report)
 
 
 def _noise(store: Store, artifact: Digest, report: Report) -> Noise | None:

@@ -1,6 +1,7 @@
 """show and ls look at the Hub: the output of a store, and nothing of a shard."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -166,7 +167,7 @@ def test_commands_on_refs_say_how_to_get_what_is_on_the_hub(
 ) -> None:
     pulled(client.lopd_store("pull", "org/data@v1", "--json"))
     client.lopd_store("keygen", client.folder / "key")
-    commands: list[list[object]] = [
+    commands: list[Sequence[object]] = [
         ["diff", "org/data@v1", "org/data:v1"],
         ["diff", "org/data@v1", "org/data:v1", "--signals"],
         ["merge", "org/data@v1", "org/data:v1", "-o", "both"],

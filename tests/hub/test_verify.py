@@ -58,7 +58,8 @@ def test_no_byte_of_a_shard_is_asked_for(
     said = client.lopd_store("verify", "org/data@v1")
     assert said.code == 0, said.err
     commit = published.revision("org/data", "v1")[:12]
-    assert said.out == f"org/data@v1 (commit {commit}): ok (depth 1, integrity, at a distance)\n"
+    shown = f"org/data@v1 (commit {commit}) {load(signal, 'signal').id}"
+    assert said.out == f"{shown}: ok (depth 1, integrity, at a distance)\n"
     size = sum(shard.size for shard in load(signal, "signal").shards)
     assert f"of {size:,} bytes were compared by what the Hub lists of them" in said.err
     assert asked_for_shards(published, files) == []
