@@ -10,6 +10,7 @@ from lopd_store.build import build
 from lopd_store.identity.model import Fingerprint
 from lopd_store.importing import Claims, NamedTokenizer, import_file
 from lopd_store.inputs.rollouts import rollouts_from_store
+from lopd_store.merge import merge
 from lopd_store.publishing.card.facts import CardFacts
 from lopd_store.publishing.card.refusal import reasons
 from lopd_store.publishing.card.rendering import render
@@ -125,7 +126,7 @@ def test_scored_again_it_has_a_teacher_and_still_no_student(
     said = card(facts_in(store, "again"))
     assert "refuse this signal:** nothing says which weights sampled the rows.\n" in said
     assert "lopd-store build" not in said
-    assert "What is not known of the student, no scoring mends" in said
+    assert "No scoring mends the rollouts" in said
     assert "none: log-probs are the float32 numbers that the engine gave" in said
     assert "never padded |" in said
     assert "--teacher TEACHER\n" in said
@@ -170,6 +171,26 @@ def test_a_student_that_another_teacher_taught_is_told(
     assert "lopd-store build rows --teacher SFT_TEACHER" in said
     assert "--rescore" not in said
     assert "*made*: the trainer that did the SFT wrote it into the student's stamp." in said
+
+
+def test_rows_of_several_makers_say_so_of_each(
+    store: Store, file: CardFacts, teacher: Fingerprint, tmp_path: Path
+) -> None:
+    path = write_lines(tmp_path / "file.jsonl", line_rows(5, seed=1))
+    claims = Claims(tokenizer=NamedTokenizer.open(str(teacher.folder)), teacher=teacher)
+    import_file(store, path, format="jsonl", ref="other", claims=claims)
+    merge(store, ["file", "other"], ref="both")
+    said = card(facts_in(store, "both"))
+    first, second = (one.digest.short for one in load(store, "both").identities)
+    assert f"Rows of identity `{first}`, 1 of 2:" in said
+    assert (
+        f"<details><summary>Further identities: 1</summary>\n\nRows of identity `{second}`:" in said
+    )
+    assert f"| `unknown, {teacher.model.weights_digest.short} (asserted)` |" in said
+    assert "which model gave the log-probs; nothing says of which tokenizer" in said
+    assert "which model gave the log-probs is only asserted." in said
+    assert "lightning-opd" not in said
+    assert file.artifact.identities[0] == load(store, "both").identities[0]
 
 
 def test_a_masked_signal_is_not_offered_to_a_trainer_that_takes_no_masks(

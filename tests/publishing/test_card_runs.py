@@ -96,9 +96,9 @@ def _typed(section: str, teacher: object, student: Path) -> Iterator[Sequence[st
     for program, *words in (*commands_in(section), *(one.split() for one in inline)):
         if program == "duckdb":  # see test_card_usage
             continue
-        scores = words[0] == "build" or "--rescore" in words
-        more = ("--engine", "transformers") if scores else ()
-        more = _QUICK if program == "lopd-train" else more
+        more: tuple[str, ...] = _QUICK if program == "lopd-train" else ()
+        if words[0] == "build" or "--rescore" in words:
+            more = ("--engine", "transformers")
         yield [program, *(there.get(word, word) for word in words), *more]
 
 

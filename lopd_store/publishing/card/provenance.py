@@ -12,6 +12,7 @@ from lopd_store.publishing.card.origin import SERVER, givers
 from lopd_store.publishing.card.refusal import PAPER, reasons
 
 _MOST_IDENTITIES: Final = 8
+_MOST_NAMES: Final = 2
 _ASSERTED: Final = "**asserted, not proved:** "
 _UNKNOWN: Final = "**UNKNOWN**"
 _WORDS: Final = {
@@ -37,7 +38,7 @@ def provenance(facts: CardFacts) -> Iterator[str]:
     yield from table(("", ""), [*_identity(facts, first), *noises])
     if others:
         yield ""
-        yield from folded(f"The other {count - 1} identities", _others(facts, others))
+        yield from folded(f"Further identities: {count - 1}", _others(facts, others))
     yield ""
     yield from _chain(facts)
 
@@ -51,16 +52,16 @@ def _others(facts: CardFacts, others: list[Identity]) -> Iterator[str]:
         yield from table(("", ""), _identity(facts, identity))
     if len(facts.artifact.identities) > _MOST_IDENTITIES:
         yield ""
-        yield f"Further identities are in `{facts.place.folder}`."
+        yield f"All identities are in `{facts.place.folder}`."
 
 
 def teacher(facts: CardFacts) -> str | None:
     """The teachers in a few words, which say so where one is only asserted."""
     found = dict.fromkeys(_teacher(identity) for identity in facts.artifact.identities)
     named = [name for name in found if name is not None]
-    if len(named) > 1:
+    if len(named) > _MOST_NAMES:
         return f"{len(named)} teachers"
-    return named[0] if named else None
+    return ", ".join(named) or None
 
 
 def _teacher(identity: Identity) -> str | None:
@@ -217,5 +218,5 @@ def _chain(facts: CardFacts) -> Iterator[str]:
             "A signal may stand in for a live teacher only where the teacher that scored also wrote"
             f" the student's SFT data ({PAPER})."
         )
-    yield f"Who wrote that data: **{plain(said)}**."
+    yield f"Who wrote the SFT data of the student: **{plain(said)}**."
     yield from (words for stamp, words in _STAMPED.items() if stamp in said)

@@ -89,13 +89,13 @@ def warning(facts: CardFacts) -> Iterator[str]:
         yield from fenced("console", _commands(facts))
         yield ""
         yield (
-            "`build` scores the rows again: their teacher is known then, and is to be the one that"
-            " wrote the student's SFT data."
+            "`build` scores the rows again, with the teacher that wrote the student's SFT data,"
+            " which is known then."
         )
     if not all(why.mended_by_build for why in found):
         yield (
-            "What is not known of the student, no scoring mends: roll out with the student at hand"
-            " if you can (`lopd-store generate --kind rollouts`), and score that."
+            "No scoring mends the rollouts: roll out with the student at hand if you can"
+            " (`lopd-store generate --kind rollouts`), and score that."
         )
     if is_signal:
         yield (
