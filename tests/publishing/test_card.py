@@ -117,10 +117,10 @@ def test_the_keys_that_signed_are_named(made: Made) -> None:
 def test_without_a_tag_names_end_in_the_id_and_the_section_says_why(made: Made) -> None:
     facts = facts_of(made, version=None)
     card = fresh(facts)
-    assert "It has no version: it is on the main branch" in card
+    assert "It was pushed without a version: it is what the main branch has" in card
     assert "`load_dataset` and DuckDB read the main branch as it is now" in card
     assert "revision=" not in card.replace("`revision=`", "")
-    assert "| none |" in card
+    assert "| main |" in card
     assert f"lopd-store verify org/name/default/train@{made.signal}\n" in card
     assert "@v1" not in card
 

@@ -7,6 +7,7 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
+from lopd_store.publishing.card.about import About
 from lopd_store.publishing.card.facts import CardFacts
 from lopd_store.publishing.card.rendering import render
 from lopd_store.remote.layout import Place
@@ -113,3 +114,10 @@ def test_a_forged_line_about_an_artifact_stays_text(made: Made, facts: CardFacts
     row = listed(render(spoiled, facts_of(made, place=Place("b")), license=None))[0]
     assert row.count("|") == 8
     assert "<script>" not in row
+
+
+def test_what_a_line_says_comes_back_and_does_not_end_the_comment() -> None:
+    name = 'a --> b <!-- "c" --!> \u2028 \n é'
+    about = About(kind="sft", rows=1, tokens=2, stored=3, version=None, teacher=name)
+    assert About.parse(about.encode()) == about
+    assert not set("<>\n\u2028") & set(about.encode())

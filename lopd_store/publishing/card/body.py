@@ -123,7 +123,7 @@ def _list(sections: dict[Place, About | None]) -> Iterator[str]:
 def _row(about: About | None) -> tuple[str, ...]:
     if about is None:
         return ("",) * 5
-    version = code(about.version) if about.version else "none"
+    version = code(about.version) if about.version else "main"
     teacher = code(about.teacher) if about.teacher else ""
     return about.kind, f"{about.rows:,}", f"{about.tokens:,}", version, teacher
 

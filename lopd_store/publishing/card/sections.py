@@ -69,6 +69,7 @@ def _name(facts: CardFacts) -> str:
     if facts.version:
         return f"Version `{facts.version}`, id {digest(facts.artifact.id)}."
     return (
-        f"Id {digest(facts.artifact.id)}. It has no version: it is on the main branch, where"
-        " another push may take its place; names that end in the id are refused then."
+        f"Id {digest(facts.artifact.id)}. It was pushed without a version: it is"
+        " what the main branch has, where another push may take its place. Names that end in the"
+        " id are refused then."
     )
