@@ -162,13 +162,14 @@ def test_a_hand_edited_card_keeps_what_is_not_ours(hub: Hub, client: Client, bui
     hub.commit("org/data", {"README.md": before.encode()})
     pushed(client.lopd_store("push", "signal", "org/data@v1", "--json"))
     first = hub.files("org/data")["README.md"].decode()
-    assert "# My own title\n\nMy own *words*.  \n" in first
+    assert "# My own title\n<!-- lopd:begin -->\n" in first
+    assert "<!-- lopd:end -->\n\nMy own *words*.  \n" in first
     edited = first.replace("My own *words*", "Other words") + "\nA last line."
     hub.commit("org/data", {"README.md": edited.encode()})
     push = ["push", "rollouts", "org/data/other@v2", "--json"]
     one, _ = map(pushed, several(client, push, push))
     second = hub.files("org/data")["README.md"].decode()
-    assert "# My own title\n\nOther words.  \n" in second
+    assert "<!-- lopd:end -->\n\nOther words.  \n" in second
     assert "A last line." in second
     for card in (first, second):
         assert "# a comment of mine\nlicense: cc-by-4.0\nlanguage:\n- de\nmine: [1, 2]\n" in card
