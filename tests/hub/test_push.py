@@ -143,7 +143,9 @@ def test_before_it_starts_a_push_says_what_goes_and_what_rounding_would_save(
     assert "text beside the ids and rounding are part of an id" in said.err
     assert "(--no-text adds none)" in said.err
     (count,) = re.findall(
-        r"^org/data@v1: (\d+) of \1 files, up to (.*) of \2 to send; and the card$", said.err, re.MULTILINE
+        r"^org/data@v1: (\d+) of \1 files, up to (.*) of \2 to send; and the card$",
+        said.err,
+        re.MULTILINE,
     )
     assert int(count[0]) == len(hub.files("org/data")) - len(MADE)
     assert "--max-error 2^-12 would make its log-probs" in said.err
