@@ -1,6 +1,6 @@
 """What a repository holds of one artifact: each file's path and bytes, but for the card."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +17,7 @@ from lopd_store.errors import FormatError, IntegrityError, Problem
 from lopd_store.hub.committing import Addition
 from lopd_store.hub.snapshot import Snapshot, git_oid
 from lopd_store.remote import columns
-from lopd_store.remote.layout import COLUMNS, HISTOGRAM, Place
+from lopd_store.remote.layout import CARD, COLUMNS, HISTOGRAM, OVERRIDE, Place
 from lopd_store.rows.columns import arrow_type
 from lopd_store.rows.content import ContentDigest
 from lopd_store.shards.reader import Shard
@@ -48,11 +48,16 @@ class Contents:
         return sorted(path for path in paths if self.place.owns(path) and path not in self.files)
 
     def require_alone(self, snapshot: Snapshot | None) -> None:
-        """Raise FormatError where other files would be loaded together with the shards."""
-        before, after = self.place.shards.split("*")
-        for path in sorted(snapshot.files if snapshot else {}):
-            selected = path.startswith(before) and path.endswith(after)
-            if selected and "/" not in path[len(before) :] and not self.place.owns(path):
+        """Raise FormatError where `datasets` would load other files, or others with the shards."""
+        files = snapshot.files if snapshot else {}
+        if OVERRIDE in files:
+            raise FormatError(
+                f"{snapshot}: expected no {OVERRIDE}, found one: datasets takes what it says in"
+                f" place of {CARD}, and loads other rows: move its lines to {CARD}, remove it on"
+                " the Hub, and push again"
+            )
+        for path in sorted(files):
+            if self.place.selects(path) and not self.place.owns(path):
                 raise FormatError(
                     f"{snapshot}: expected no other files of the form {self.place.shards}, found"
                     f" {path}, which datasets would load as rows of {self.place}: remove or rename"
@@ -78,7 +83,20 @@ def contents(artifact: Artifact, place: Place, *, picture: bytes | None) -> Cont
     ]
     if picture is not None:
         files.append(Addition.of(f"{place.folder}/{HISTOGRAM}", picture))
-    return Contents(place=place, files={file.path: file for file in files})
+    return Contents(place=place, files=by_path(files))
+
+
+def by_path(files: Iterable[Addition]) -> Mapping[str, Addition]:
+    """Paths have twelve digits of a digest: two blobs that share one cannot both be there."""
+    found: dict[str, Addition] = {}
+    for file in files:
+        if found.setdefault(file.path, file).digest != file.digest:
+            raise FormatError(
+                f"expected one blob for {file.path}, found {found[file.path].digest} and"
+                f" {file.digest}: somebody made their digests alike; take one of them away, or"
+                " push what they were made from"
+            )
+    return found
 
 
 def _has(snapshot: Snapshot | None, file: Addition) -> bool:

@@ -18,6 +18,8 @@ CARD: Final = "README.md"
 INDEX: Final = "index.json"
 COLUMNS: Final = "columns.json"
 HISTOGRAM: Final = "histogram.svg"
+OVERRIDE: Final = ".huggingface.yaml"
+"""Another place for the card's YAML: `datasets` takes what it says instead."""
 
 _INDEX_PATH: Final = re.compile(rf"lopd/({CONFIG})/({SPLIT})/{re.escape(INDEX)}", re.ASCII)
 _NAMES: Final = {
@@ -68,6 +70,12 @@ class Place:
     def shards(self) -> str:
         """The glob of the shards."""
         return f"data/{self.config}/{self.split}-*.parquet"
+
+    def selects(self, path: str) -> bool:
+        """Whether the glob of the shards selects a file, this artifact's or not."""
+        before, after = self.shards.split("*")
+        among = path.startswith(before) and path.endswith(after)
+        return among and len(path) >= len(before + after) and "/" not in path[len(before) :]
 
     def shard(self, number: int, digest: Digest) -> str:
         """The path of a shard by its place among the rows."""

@@ -18,7 +18,6 @@ from lopd_store.remote.artifact import Allowance, read_index, read_part
 from lopd_store.remote.layout import COLUMNS, Place
 from lopd_store.signing import MAX_ENVELOPE_BYTES
 from lopd_store.verify.documents import Documents, check_documents
-from lopd_store.verify.globs import selects
 from lopd_store.verify.report import Report, Verified
 from lopd_store.verify.signed import check_signed
 
@@ -86,7 +85,7 @@ class RemoteLook:
                 problem = Problem("missing-file", path, f"shard {shard.digest.short}", "none")
                 self._report.add(NotFoundError, [problem])
         for path in sorted(files.keys() - self.shards):
-            if selects(self.place.shards, path):
+            if self.place.selects(path):
                 expected = (
                     f"only the {len(paths)} shards of the manifest, as load_dataset reads all"
                 )

@@ -100,6 +100,21 @@ def test_a_strangers_file_among_the_shards_is_refused_for_datasets_would_load_it
             made.require_alone(snapshot({**files, path: b"x"}, large=True))
 
 
+def test_a_file_that_datasets_would_take_for_the_card_is_refused(signal: Store) -> None:
+    made = laid_out(signal)
+    made.require_alone(snapshot({"docs/.huggingface.yaml": b"x"}, large=False))
+    with pytest.raises(FormatError, match=r"expected no .huggingface.yaml, found one: .* remove"):
+        made.require_alone(snapshot({".huggingface.yaml": b"configs: []"}, large=False))
+
+
+def test_two_blobs_that_would_have_one_path_are_refused_and_none_is_lost() -> None:
+    path = "lopd/small/test/blob-0123456789ab"
+    one = Addition.of(path, b"one")
+    assert module.by_path([one, one]) == {path: one}
+    with pytest.raises(FormatError, match=f"expected one blob for {path}, found sha256:.* and"):
+        module.by_path([one, Addition.of(path, b"another")])
+
+
 @pytest.fixture(scope="module")
 def store_to_damage(built: Path) -> Store:
     return Store.open(built)
