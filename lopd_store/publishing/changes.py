@@ -5,17 +5,14 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
-from tokenizers import Tokenizer
 
 from lopd_store.artifacts import Artifact
 from lopd_store.building.complete import with_column
 from lopd_store.digest import Digest, tagged
 from lopd_store.documents.identity import Identity
-from lopd_store.errors import FormatError, UsageError
-from lopd_store.identity.tokenizer import refusing
-from lopd_store.rows import flat
+from lopd_store.errors import UsageError
+from lopd_store.publishing.texts import Texts
 from lopd_store.rows.columns import LOGPROB_COLUMNS
 from lopd_store.rows.precision import EXACT, Precision
 
@@ -49,10 +46,10 @@ class Change:
         words = [*versions, str(self.identity.digest), str(self.tokenizer), *self.texts]
         return tagged(_TAG, *(word.encode() for word in words)).hex
 
-    def apply(self, rows: pa.RecordBatch, tokenizer: Tokenizer | None) -> pa.RecordBatch:
-        """The rows as they are published, their text by the `tokenizer` that is named here.
+    def apply(self, rows: pa.RecordBatch, reader: Texts | None) -> pa.RecordBatch:
+        """The rows as they are published, their text by a reader of the `tokenizer` named here.
 
-        Raises FormatError as `decoded` does.
+        Raises FormatError as `Texts.decoded` does.
         """
         if self.precision != EXACT:
             for name in LOGPROB_COLUMNS:
@@ -60,10 +57,10 @@ class Change:
                     rounded = self.precision.round_lists(rows.column(name))
                     rows = with_column(rows, name, rounded)
         for name in self.texts:
-            if tokenizer is None:
+            if reader is None:
                 shown = pa.nulls(len(rows), pa.string())
             else:
-                shown = decoded(tokenizer, rows.column(TEXTS[name]))
+                shown = reader.decoded(rows.column(TEXTS[name]))
             rows = with_column(rows, name, shown)
         return rows
 
@@ -93,19 +90,6 @@ def changes(
         )
     unchanged = not added and all(change.precision == EXACT for change in found.values())
     return {} if unchanged else found
-
-
-def decoded(tokenizer: Tokenizer, ids: flat.ListArray) -> pa.StringArray:
-    """The text of each row of ids, special tokens shown; ids without a token show nothing.
-
-    Raises FormatError on a negative id, or where the tokenizer fails.
-    """
-    values = flat.lists(ids).values
-    if len(values) and (least := int(np.min(values))) < 0:
-        raise FormatError(f"expected token ids of at least 0, found {least}: see lopd-store verify")
-    with refusing("tokenizer blob"):
-        found = tokenizer.decode_batch(ids.to_pylist(), skip_special_tokens=False)
-    return pa.array(found, pa.string())
 
 
 def _rounding(identity: Identity, wanted: Precision) -> Precision:

@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Final
 
 import pyarrow as pa
-from tokenizers import Tokenizer
 
 from lopd_store import canonical
 from lopd_store.artifacts import Artifact, is_whole, load, noises
@@ -29,9 +28,10 @@ from lopd_store.digest import Digest, tagged
 from lopd_store.documents.artifact import Lineage
 from lopd_store.documents.manifest import Descriptor
 from lopd_store.errors import FormatError, IntegrityError, NotFoundError
-from lopd_store.identity.tokenizer import open_tokenizer
+from lopd_store.identity.tokenizer import blob_problems, open_tokenizer
 from lopd_store.publishing.changes import Change, changes
 from lopd_store.publishing.derived import Derived
+from lopd_store.publishing.texts import Texts
 from lopd_store.rows.columns import arrow_schema
 from lopd_store.rows.content import ContentDigest
 from lopd_store.rows.precision import Precision
@@ -114,7 +114,7 @@ class _Derivation:
         )
         self._schema = arrow_schema(columns | texts)
         self._content = ContentDigest(self._schema)
-        self._tokenizer = lru_cache(maxsize=1)(self._open_tokenizer)
+        self._reader = lru_cache(maxsize=1)(self._open_reader)
 
     def result(self, key: str, progress: Progress) -> Descriptor:
         """The manifest of an earlier run, if all of it is still there; else a new one."""
@@ -191,14 +191,21 @@ class _Derivation:
             return None  # making it again mends it
 
     def _changed(self, source: Shard, change: Change) -> Iterator[pa.RecordBatch]:
-        tokenizer = self._tokenizer(change.tokenizer) if change.tokenizer else None
+        reader = self._reader(change.tokenizer) if change.tokenizer else None
         for batch in source.batches():
-            rows = change.apply(batch, tokenizer)
+            rows = change.apply(batch, reader)
             self._content.update(rows)
             yield rows
 
-    def _open_tokenizer(self, blob: Digest) -> Tokenizer:
-        return open_tokenizer(self._store.blobs.get(blob))
+    def _open_reader(self, blob: Digest) -> Texts:
+        """Text of another tokenizer than the one that identities describe would be a lie."""
+        data = self._store.blobs.get(blob)
+        known = [each.tokenizer for each in self._source.identities if each.tokenizer]
+        if problems := blob_problems(data, [one for one in known if one.blob == blob]):
+            raise IntegrityError(
+                f"{problems[0]}: see lopd-store verify {self._source.id}", problems=problems
+            )
+        return Texts(open_tokenizer(data))
 
 
 def _attach_noise_of(store: Store, source: Artifact, made: Descriptor, *, hold: Hold) -> None:

@@ -2,15 +2,17 @@
 
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
+from tokenizers import Tokenizer
 
 from lopd_store.artifacts import load
-from lopd_store.errors import FormatError, NotFoundError
+from lopd_store.digest import Digest
+from lopd_store.documents.identity import Identity
+from lopd_store.errors import FormatError, IntegrityError, NotFoundError
 from lopd_store.identity.model import Fingerprint
+from lopd_store.identity.tokenizer import identify
 from lopd_store.importing import Claims, NamedTokenizer, import_file
 from lopd_store.merge import merge
-from lopd_store.publishing.changes import decoded
 from lopd_store.publishing.derive import derive
 from lopd_store.rows.precision import Precision
 from lopd_store.store import Store
@@ -95,12 +97,21 @@ def test_a_lost_tokenizer_is_said(signal: Store) -> None:
         derive(signal, source)
 
 
-def test_bytes_that_are_no_characters_are_shown_as_such(models: dict[str, Path]) -> None:
-    """Half of an é, then a whole one: byte-level tokens need not end where characters do."""
-    from tokenizers import Tokenizer
-
+def test_a_tokenizer_that_is_not_the_one_described_is_said_and_nothing_is_left(
+    store: Store, teacher: Fingerprint, models: dict[str, Path]
+) -> None:
+    """Its digest is right, and the identity says so; its vocabulary is another."""
     reader = Tokenizer.from_file(str(models["teacher"] / "tokenizer.json"))
-    ids = reader.encode("é").ids
-    assert len(ids) == 2
-    rows = pa.array([ids[:1], ids, []], pa.list_(pa.int32()))
-    assert decoded(reader, rows).to_pylist() == ["�", "é", ""]
+    reader.add_tokens(["another"])
+    other = identify(reader, folder=models["teacher"])
+    document = identity_of("sft", teacher).json
+    document = document | {
+        "tokenizer": document["tokenizer"] | {"blob": str(Digest.of(other.blob))}
+    }
+    rows = rows_of([[72]], [[72, 73]], rollout_logprobs=[[-1.0, -1.0]])
+    publish(store, "sft", Identity.from_json(document), [rows], tokenizer_blob=other.blob)
+    before = set(store.blobs.all())
+    with pytest.raises(IntegrityError, match="tokenizer-differs") as error:
+        derive(store, load(store, "sft"))
+    assert {problem.kind for problem in error.value.problems} == {"tokenizer-differs"}
+    assert set(store.blobs.all()) == before
