@@ -1,16 +1,40 @@
-"""Files of the Hub in the cache of its own client."""
+"""Files of the Hub in the folder where its own client keeps them, without the client.
 
+What is written has the name and the bytes that the listing says: the client itself writes to where
+a header of the answer tells it to, and as much as comes.
+"""
+
+import hashlib
+import json
+import os
 import re
-from collections.abc import Sequence
+import secrets
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from lopd_store.digest import Digest
+from lopd_store.digest import READ_BYTES, Digest
+from lopd_store.errors import (
+    DigestMismatchError,
+    FormatError,
+    HubError,
+    NotFoundError,
+    StoreError,
+    UsageError,
+)
+from lopd_store.hub.client import no_bars_in_logs
 from lopd_store.hub.explaining import What, reading
-from lopd_store.hub.names import split_name
-from lopd_store.hub.patience import patiently
+from lopd_store.hub.fetching import Advance, fetch
+from lopd_store.hub.names import is_commit, split_name
+from lopd_store.hub.snapshot import RemoteFile, Snapshot, is_inside
 
+MAIN: Final = "main"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_AT_ONCE: Final = 8
+_WORTH_A_BAR: Final = 16 << 20  # bytes
 
 
 def download(name: str, *, what: What, patterns: Sequence[str], ignore: Sequence[str] = ()) -> Path:
@@ -28,33 +52,61 @@ def download(name: str, *, what: What, patterns: Sequence[str], ignore: Sequence
         UsageError: not a name that the Hub allows.
         NotFoundError: no such repository, revision or cached copy.
         HubError: no answer.
+        IntegrityError: other bytes than the Hub lists, or another commit than the one named.
+        FormatError: an answer that is none.
+        StoreError: the disk refuses.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import filter_repo_objects
 
-    repo, revision = split_name(name)
-    with reading(name, repo, what):
-        return Path(
-            patiently(
-                lambda: snapshot_download(
-                    repo,
-                    repo_type=what,
-                    revision=revision,
-                    allow_patterns=list(patterns),
-                    ignore_patterns=list(ignore),
-                )
-            )
-        )
+    snapshot = find(name, what=what, patterns=patterns)
+    wanted = filter_repo_objects(
+        snapshot.files, allow_patterns=list(patterns), ignore_patterns=list(ignore)
+    )
+    return bring(snapshot, [snapshot.files[path] for path in wanted])
 
 
-def download_file(repo: str, path: str, *, commit: str, what: What) -> Path:
-    """One file of a repository at a commit; what is cached is not asked for.
+def find(name: str, *, what: What, patterns: Sequence[str]) -> Snapshot:
+    """What a repository is now; where the Hub does not say, what it was when it was last asked.
+
+    Args:
+        name: `org/name` or `org/name@revision`; a commit that is known here is not asked for.
+        what: the type of repository.
+        patterns: what another program must have downloaded, where only that is here.
 
     Raises as `download` does.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import errors
 
-    with reading(f"{repo}@{commit} {path}", repo, what):
-        return Path(patiently(lambda: hf_hub_download(repo, path, repo_type=what, revision=commit)))
+    repo, revision = split_name(name)
+    if revision is not None and not is_inside(revision):
+        raise UsageError(f"{name}: expected a revision as git allows it, found {revision!r}")
+    if revision is not None and is_commit(revision) and (kept := _kept(repo, revision, what)):
+        return kept
+    try:
+        snapshot = Snapshot.open(repo, revision=revision, what=what)
+    except (NotFoundError, HubError) as error:
+        if isinstance(error.__cause__, errors.RevisionNotFoundError):
+            raise
+        found = _kept(repo, revision, what) or _kept_by_others(repo, revision, what, patterns)
+        if found is None:
+            raise
+        return found
+    _keep(snapshot)
+    return snapshot
+
+
+def bring(snapshot: Snapshot, files: Iterable[RemoteFile]) -> Path:
+    """Have these files in the cache; the snapshot's folder, where they then are.
+
+    What is there already is taken as it is. Raises as `download` does.
+    """
+    folder = _folder(snapshot.repo, snapshot.what)
+    place = folder / "snapshots" / snapshot.commit
+    missing = [file for file in files if not (place / file.path).exists()]
+    if missing:
+        with _refused_by_disk(folder), _told(snapshot, missing) as advance:
+            _bring_all(snapshot, missing, folder, advance)
+    return place
 
 
 def is_offline() -> bool:
@@ -72,3 +124,186 @@ def cached_digest(path: Path) -> Digest | None:
     target = path.resolve()
     named = target.parent.name == "blobs" and _SHA256.fullmatch(target.name)
     return Digest.from_hex(target.name) if named and path.is_symlink() else None
+
+
+def _folder(repo: str, what: What) -> Path:
+    """Where the client keeps a repository."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE).expanduser() / "--".join([f"{what}s", *repo.split("/")])
+
+
+def _bring_all(
+    snapshot: Snapshot, files: Sequence[RemoteFile], folder: Path, advance: Advance
+) -> None:
+    """Several at once; the first error, or Ctrl-C, stops them all."""
+    lock, stopped = threading.Lock(), threading.Event()
+
+    def told(count: int) -> None:
+        if stopped.is_set():
+            raise _StoppedError
+        with lock:
+            advance(count)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        futures = [pool.submit(_bring_one, snapshot, file, folder, told) for file in files]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+class _StoppedError(Exception):
+    """Another thread has failed, or the person has had enough: this one ends."""
+
+
+def _bring_one(snapshot: Snapshot, file: RemoteFile, folder: Path, told: Advance) -> None:
+    from huggingface_hub.utils import WeakFileLock
+
+    name = file.sha256.hex if file.sha256 else file.git_oid
+    blob, shown = folder / "blobs" / name, folder / "snapshots" / snapshot.commit / file.path
+    lock = folder.parent / ".locks" / folder.name / f"{name}.lock"
+    for each in (blob, shown, lock):
+        each.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(lock):  # as the client does
+        if not blob.exists():
+            _fetch(snapshot, file, blob, told)
+        if not shown.exists():
+            _show(blob, shown)
+
+
+def _fetch(snapshot: Snapshot, file: RemoteFile, blob: Path, told: Advance) -> None:
+    """Bring a blob here, where it is seen once it is whole and what its name says."""
+    part = blob.with_name(f"{blob.name}.incomplete")
+    for again in (part.exists(), False):
+        digest = fetch(snapshot, file.path, part, size=file.size, advance=told)
+        found, expected = _name_of(part, file, digest), file.sha256 or file.git_oid
+        if found == str(expected):
+            part.replace(blob)
+            return
+        part.unlink()
+        if not again:  # a power cut may have spoilt what was there
+            break
+    raise DigestMismatchError(where=f"{snapshot} {file.path}", expected=str(expected), found=found)
+
+
+def _name_of(path: Path, file: RemoteFile, digest: Digest) -> str:
+    """What the Hub would call these bytes."""
+    if file.sha256 is not None:
+        return str(digest)
+    state = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
+    with path.open("rb") as opened:
+        while block := opened.read(READ_BYTES):
+            state.update(block)
+    return state.hexdigest()
+
+
+def _show(blob: Path, shown: Path) -> None:
+    """The file at its path: a link to the blob, where the disk has links."""
+    shown.unlink(missing_ok=True)  # a link to nothing
+    try:
+        shown.symlink_to(os.path.relpath(blob, shown.parent))
+    except OSError:
+        os.link(blob, shown)
+
+
+def _keep(snapshot: Snapshot) -> None:
+    """Write down what a revision was, for when the Hub is away; a cache may be read-only."""
+    folder, files = _folder(snapshot.repo, snapshot.what), snapshot.files.values()
+    listing = {
+        file.path: [file.size, file.sha256.hex if file.sha256 else None, file.git_oid]
+        for file in files
+    }
+    with suppress(OSError):
+        if not (there := _listing(folder, snapshot.commit)).exists():
+            _write(there, json.dumps({"files": listing}))
+        revision = snapshot.revision or MAIN
+        if revision != snapshot.commit:
+            _write(folder / "refs" / revision, snapshot.commit)
+
+
+def _kept(repo: str, revision: str | None, what: What) -> Snapshot | None:
+    """What `_keep` wrote down; None where that is nothing."""
+    folder, commit = _folder(repo, what), revision or MAIN
+    try:
+        if not is_commit(commit):
+            commit = (folder / "refs" / commit).read_text("ascii").strip()
+        listed = json.loads(_listing(folder, commit).read_bytes())["files"]
+        files = {
+            path: RemoteFile(
+                path=path, size=size, sha256=sha256 and Digest.from_hex(sha256), git_oid=git_oid
+            )
+            for path, (size, sha256, git_oid) in listed.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, FormatError):
+        return None
+    return Snapshot(repo=repo, what=what, revision=revision, commit=commit, files=files)
+
+
+def _kept_by_others(
+    repo: str, revision: str | None, what: What, patterns: Sequence[str]
+) -> Snapshot | None:
+    """What another program downloaded; None where that is nothing, or not all it wanted."""
+    from huggingface_hub import errors, snapshot_download
+
+    with reading(repo, repo, what):
+        try:
+            place = Path(
+                snapshot_download(
+                    repo,
+                    repo_type=what,
+                    revision=revision,
+                    allow_patterns=list(patterns),
+                    local_files_only=True,
+                )
+            )
+        except errors.LocalEntryNotFoundError:
+            return None
+    files = {
+        (path := found.relative_to(place).as_posix()): RemoteFile(
+            path=path, size=found.stat().st_size, sha256=cached_digest(found), git_oid=""
+        )
+        for found in place.rglob("*")
+        if found.is_file()
+    }
+    return Snapshot(repo=repo, what=what, revision=revision, commit=place.name, files=files)
+
+
+def _listing(folder: Path, commit: str) -> Path:
+    return folder / "lopd" / f"{commit}.json"
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{secrets.token_hex(8)}")
+    try:
+        part.write_text(text, "utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _refused_by_disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: cannot write: {error}: free some space, or name another disk with HF_HOME"
+        ) from error
+
+
+@contextmanager
+def _told(snapshot: Snapshot, files: Sequence[RemoteFile]) -> Iterator[Advance]:
+    """A bar for what takes a while, as the client draws them."""
+    from huggingface_hub.utils import tqdm
+
+    size = sum(file.size for file in files)
+    if size < _WORTH_A_BAR:
+        yield lambda _count: None
+        return
+    with no_bars_in_logs(), tqdm(total=size, unit="B", unit_scale=True, desc=snapshot.repo) as bar:
+        yield bar.update

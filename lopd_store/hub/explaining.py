@@ -14,6 +14,7 @@ from lopd_store.errors import (
     RefMovedError,
     UsageError,
 )
+from lopd_store.hub.patience import seconds_told
 
 What = Literal["model", "dataset"]
 
@@ -55,9 +56,9 @@ def reading(name: str, repo: str, what: What) -> Iterator[None]:
         raise NotFoundError(f"{name}: the Hub has {repo} but not this file of it") from error
     except (errors.HTTPError, OSError) as error:
         raise _no_answer(name, error) from error
-    except (KeyError, TypeError, ValueError) as error:  # the client takes answers as they come
+    except (KeyError, TypeError, ValueError, RecursionError) as error:  # an answer as it came
         raise FormatError(
-            f"{name}: expected an answer in the Hub's protocol, found another: {_said(error)}"
+            f"{name}: expected an answer in the Hub's protocol, found another: {in_words(error)}"
         ) from error
 
 
@@ -90,25 +91,28 @@ def writing(repo: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         raise _refusal(repo, error) from error
     except (errors.HTTPError, OSError) as error:
+        said = in_words(error)
         raise HubError(
-            f"{repo}: the Hub cannot be reached: {_said(error)}: check the network, then {_AGAIN}"
+            f"{repo}: the Hub cannot be reached: {said}: check the network, then {_AGAIN}"
         ) from error
     except RuntimeError as error:  # what the client makes of any error while it sends a file
-        said = "; ".join(_said(one) for one in (error, error.__cause__) if one)
+        said = "; ".join(in_words(one) for one in (error, error.__cause__) if one)
         raise _unsent(repo, said) from error
     except (KeyError, TypeError, ValueError) as error:  # also: one file of several is refused
-        raise _unsent(repo, _said(error)) from error
+        raise _unsent(repo, in_words(error)) from error
 
 
 def _no_answer(name: str, error: Exception) -> HubError:
-    said = _said(error)
+    said = in_words(error)
     if _status(error) == HTTPStatus.UNAUTHORIZED:
         return HubError(f"{name}: the Hub does not know your token: {_LOG_IN} ({said})")
-    return HubError(f"{name}: the Hub did not answer: {said}; run it again in a while")
+    told = seconds_told(error)
+    later = "a while" if told is None else f"{told:.0f} seconds, as the Hub says"
+    return HubError(f"{name}: the Hub did not answer: {said}; run it again in {later}")
 
 
 def _refusal(repo: str, error: Exception) -> LopdError:
-    status, said = _status(error), _said(error)
+    status, said = _status(error), in_words(error)
     if status in {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT}:
         return RefMovedError(f"{repo}: somebody published there meanwhile: {said}")
     if status in _FULL or _QUOTA.search(said):
@@ -141,10 +145,13 @@ def _status(error: BaseException | None) -> int | None:
     return status if isinstance(status, int) else None
 
 
-def _said(error: BaseException) -> str:
-    """What the client says, in one line; without tokens, and links that stand for one."""
+def in_words(error: BaseException) -> str:
+    """What the client says, in one line; without tokens, links that stand for one, and escapes."""
     lines = (line.strip() for line in str(error).splitlines())
-    said = "; ".join(line for line in lines if line)
+    said = "".join(
+        one if one.isprintable() else "\N{REPLACEMENT CHARACTER}"
+        for one in "; ".join(line for line in lines if line)
+    )
     return _QUERY.sub(r"\1?…", _TOKEN.sub("hf_…", said)) or type(error).__name__
 
 

@@ -13,17 +13,20 @@ from typing import Any, Final
 
 from lopd_store.digest import Digest
 from lopd_store.errors import HubError, IntegrityError, Problem
-from lopd_store.hub.client import LIBRARY
-from lopd_store.hub.explaining import reading
+from lopd_store.hub.asking import answer, file_address, raise_for_status
+from lopd_store.hub.explaining import in_words, reading
+from lopd_store.hub.patience import seconds_until_again
 from lopd_store.hub.snapshot import Snapshot
 
 Advance = Callable[[int], None]
 """Is told the bytes that have come since it was last called."""
 
 _BLOCK: Final = 1 << 20
-_TRIES: Final = 6  # without a byte between them
-_SECONDS: Final = 30.0  # without a byte
+_TRIES: Final = 8  # without `_PROGRESS` between them
+_PROGRESS: Final = 1 << 16  # bytes: who sends fewer at a time is as good as gone
 _LONGEST_WAIT: Final = 10.0
+_LOOK_AFTER: Final = 60.0  # seconds of waiting, in which …
+_LEAST: Final = 60_000  # … so many bytes must have come
 
 
 def _nobody(_count: int) -> None:
@@ -103,9 +106,8 @@ def _blocks(
     snapshot: Snapshot, path: str, *, start: int, length: int, whole: int | None
 ) -> Iterator[bytes]:
     """The bytes of a range, asked for again from where they stopped; each try has to get some."""
-    end, failures = start + length, 0
+    end, failures, worth = start + length, 0, start + _PROGRESS
     while start < end:
-        before = start
         try:
             with _answer(snapshot, path, start=start, end=end, whole=whole) as blocks:
                 for block in blocks:
@@ -114,17 +116,27 @@ def _blocks(
                     yield taken
                     if start == end:
                         return
-            reason = f"it ended {end - start} bytes early"
+            broken = _BrokenError(f"it ended {end - start} bytes early")
         except _BrokenError as error:
-            reason = str(error)
-        failures = failures + 1 if start == before else 0
+            broken = error
+        if start >= worth:
+            failures, worth = 0, start + _PROGRESS
+        failures += 1
         if failures >= _TRIES:
-            raise HubError(f"{snapshot} {path}: the Hub stopped answering: {reason}; run it again")
-        time.sleep(min(_LONGEST_WAIT, 0.2 * 2**failures))
+            raise HubError(f"{snapshot} {path}: the Hub stopped answering: {broken}; run it again")
+        time.sleep(max(broken.seconds, min(_LONGEST_WAIT, 0.2 * 2**failures)))
 
 
 class _BrokenError(Exception):
-    """The answer broke off on its way."""
+    """The answer broke off on its way.
+
+    Attributes:
+        seconds: to wait at least before asking again.
+    """
+
+    def __init__(self, reason: str, *, seconds: float = 0.0) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
 
 
 @contextmanager
@@ -132,27 +144,41 @@ def _answer(
     snapshot: Snapshot, path: str, *, start: int, end: int, whole: int | None
 ) -> Iterator[Iterator[bytes]]:
     """One answer of the Hub: the bytes from `start`, in blocks."""
-    from huggingface_hub import errors, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
+    from huggingface_hub import errors
 
-    url = hf_hub_url(snapshot.repo, path, repo_type=snapshot.what, revision=snapshot.commit)
-    headers = {
-        **build_hf_headers(library_name=LIBRARY),
-        "Accept-Encoding": "identity",
-        "Range": f"bytes={start}-{end - 1}",
-    }
-    with (
-        reading(f"{snapshot} {path}", snapshot.repo, snapshot.what),
-        http_stream_backoff("GET", url, headers=headers, timeout=_SECONDS) as response,
-    ):
-        if response.status_code != 416:  # noqa: PLR2004 - the range is beyond the file's end
-            hf_raise_for_status(response)
-        skip = _first_byte(response, start=start, whole=whole, where=f"{snapshot} {path}")
+    where, wanted = f"{snapshot} {path}", {"Range": f"bytes={start}-{end - 1}"}
+    with reading(where, snapshot.repo, snapshot.what):
+        url = file_address(snapshot.repo, path, what=snapshot.what, commit=snapshot.commit)
         try:
-            # Blocks as they come: gathered into larger ones, those before a break would be lost.
-            yield _without(skip, response.iter_raw())
-        except (errors.HTTPError, TimeoutError, ConnectionError) as error:
+            with answer(url, headers=wanted) as response:
+                if response.status_code != 416:  # noqa: PLR2004 - beyond the file's end
+                    raise_for_status(response)
+                skip = _first_byte(response, start=start, whole=whole, where=where)
+                # Blocks as they come: gathered, those before a break would be lost.
+                yield _without(skip, _in_time(response.iter_raw()))
+        except errors.HfHubHTTPError as error:
+            if (seconds := seconds_until_again(error, 0)) is None:
+                raise
+            raise _BrokenError(in_words(error), seconds=seconds) from error
+        except (errors.HTTPError, TimeoutError) as error:
             raise _BrokenError(type(error).__name__) from error
+
+
+def _in_time(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The blocks, as long as they come fast enough. Raises _BrokenError."""
+    waited, count = 0.0, 0
+    while True:
+        begun = time.monotonic()
+        block = next(blocks, None)
+        waited += time.monotonic() - begun  # not what the disk takes
+        if block is None:
+            return
+        yield block
+        count += len(block)
+        if waited > _LOOK_AFTER:
+            if count < _LEAST:
+                raise _BrokenError(f"{count} bytes in {waited:.0f} seconds")
+            waited, count = 0.0, 0
 
 
 def _first_byte(response: Any, *, start: int, whole: int | None, where: str) -> int:

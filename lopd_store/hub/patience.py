@@ -18,6 +18,7 @@ _BUSY: Final = (
 _TRIES: Final = 5
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 60.0
+_NOT_TODAY: Final = 600.0  # who is told to wait longer than this is told so, and does not wait
 
 
 def patiently(ask: Callable[[], Answer]) -> Answer:
@@ -32,20 +33,28 @@ def patiently(ask: Callable[[], Answer]) -> Answer:
         try:
             return ask()
         except errors.HTTPError as error:
-            if (wait := _wait(error, number)) is None:
+            if (wait := seconds_until_again(error, number)) is None:
                 raise
             time.sleep(wait)
     return ask()
 
 
-def _wait(error: Exception, number: int) -> float | None:
-    """Seconds until it makes sense to ask again; None where it does not."""
+def seconds_until_again(error: Exception, number: int) -> float | None:
+    """How long to wait before asking again, for the n-th time; None where it makes no sense."""
     from huggingface_hub import errors
 
-    later = _FIRST_WAIT * 2**number
+    later: float = _FIRST_WAIT * 2**number
     if not isinstance(error, errors.HfHubHTTPError):
         return None if "Connect" in type(error).__name__ else later
     if error.response.status_code not in _BUSY:
         return None
-    said = str(error.response.headers.get("Retry-After", ""))
-    return min(_LONGEST_WAIT, float(said)) if said.isascii() and said.isdigit() else later
+    said = seconds_told(error)
+    if said is None:
+        return later
+    return None if said > _NOT_TODAY else min(_LONGEST_WAIT, said)
+
+
+def seconds_told(error: BaseException) -> float | None:
+    """How long the Hub says to wait (`Retry-After`); None where it does not say."""
+    said = str(getattr(getattr(error, "response", None), "headers", {}).get("Retry-After", ""))
+    return float(said[:20]) if said.isascii() and said.isdigit() else None

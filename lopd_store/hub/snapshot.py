@@ -1,19 +1,24 @@
 """A repository on the Hub at one commit: which files it has, and small ones read whole."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Final
+from urllib.parse import quote
 
 from lopd_store.digest import Digest
-from lopd_store.errors import FormatError, IntegrityError, NotFoundError, Problem
-from lopd_store.hub.client import api
+from lopd_store.errors import FormatError, IntegrityError, LopdError, NotFoundError, Problem
+from lopd_store.hub.asking import ask, entries
 from lopd_store.hub.explaining import What, reading
 from lopd_store.hub.names import is_commit
-from lopd_store.hub.patience import patiently
 
 MAX_FILES: Final = 100_000  # what the Hub allows in a repository
+_MAX_ENTRIES: Final = 2 * MAX_FILES  # with folders
+_MAX_COMMITS: Final = 100_000
+_MAX_BYTES: Final = 1 << 50  # of a file
+_MAX_TOLD: Final = 20  # versions named in a message
+_GIT_OID: Final = re.compile(r"[0-9a-f]{40}")
 _KEPT_BYTES: Final = 1 << 20  # of a file that is not asked for twice: an index, a card
 
 
@@ -61,14 +66,16 @@ class Snapshot:
             NotFoundError: no such repository or revision, or one that is not for you.
             HubError: no answer, or a token that the Hub does not know.
             UsageError: not a name that the Hub allows.
-            FormatError: an answer that is none.
+            IntegrityError: another commit than the one that `revision` names.
+            FormatError: an answer that is none, or that lists more than a repository may have.
         """
         name = f"{repo}@{revision}" if revision else repo
         commit = _commit(repo, revision, what)
+        if revision and is_commit(revision) and commit != revision:
+            problem = Problem("other-commit", name, revision, commit)
+            raise IntegrityError(str(problem), problems=[problem])
         with reading(name, repo, what):
-            files = patiently(lambda: _listing(repo, commit, what))
-        if len(files) > MAX_FILES:
-            raise FormatError(f"{name}: expected at most {MAX_FILES} files, found more")
+            files = _listing(repo, commit, what)
         return cls(repo=repo, what=what, revision=revision, commit=commit, files=files)
 
     def __str__(self) -> str:
@@ -124,18 +131,27 @@ class RemoteRefs:
 def refs(repo: str, *, what: What = "dataset") -> RemoteRefs:
     """The branches and tags of a repository. Raises as `Snapshot.open` does."""
     with reading(repo, repo, what):
-        found = patiently(lambda: api().list_repo_refs(repo, repo_type=what))
-        return RemoteRefs(
-            branches={ref.name: ref.target_commit for ref in found.branches},
-            tags={ref.name: ref.target_commit for ref in found.tags},
-        )
+        found = ask(f"{_path(repo, what)}/refs")
+        return RemoteRefs(branches=_commits(found["branches"]), tags=_commits(found["tags"]))
 
 
-def history(repo: str, commit: str, *, what: What = "dataset") -> list[str]:
-    """A commit and those it came from, newest first. Raises as `Snapshot.open` does."""
+def history(repo: str, commit: str, *, what: What = "dataset") -> Iterator[str]:
+    """A commit and those it came from, newest first; asked for as they are taken.
+
+    Raises as `Snapshot.open` does.
+    """
     with reading(f"{repo}@{commit}", repo, what):
-        commits = patiently(lambda: api().list_repo_commits(repo, repo_type=what, revision=commit))
-        return [found.commit_id for found in commits]
+        path = f"{_path(repo, what)}/commits/{quote(commit, safe='')}"
+        for found in entries(path, most=_MAX_COMMITS):
+            yield _as_commit(found["id"])
+
+
+def _path(repo: str, what: What) -> str:
+    """Where the Hub tells of a repository. Raises the client's error for no name of one."""
+    from huggingface_hub.utils import validate_repo_id
+
+    validate_repo_id(repo)
+    return f"{what}s/{repo}"
 
 
 def _commit(repo: str, revision: str | None, what: What) -> str:
@@ -145,21 +161,44 @@ def _commit(repo: str, revision: str | None, what: What) -> str:
     name = f"{repo}@{revision}" if revision else repo
     try:
         with reading(name, repo, what):
-            found = patiently(lambda: api().repo_info(repo, repo_type=what, revision=revision).sha)
+            at = f"/revision/{quote(revision, safe='')}" if revision else ""
+            return _as_commit(ask(_path(repo, what) + at)["sha"])
     except NotFoundError as error:
         if not isinstance(error.__cause__, RevisionNotFoundError):
             raise
-        versions = ", ".join(refs(repo, what=what).tags) or "none"
-        raise NotFoundError(f"{error}; its versions: {versions}") from error.__cause__
+        try:
+            tags = list(refs(repo, what=what).tags)
+        except LopdError:
+            raise error from error.__cause__
+        versions = ", ".join(tags[-_MAX_TOLD:]) or "none"
+        more = f" and {len(tags) - _MAX_TOLD} more" if len(tags) > _MAX_TOLD else ""
+        raise NotFoundError(f"{error}; its versions: {versions}{more}") from error.__cause__
+
+
+def _commits(listed: Any) -> dict[str, str]:
+    return {str(one["name"]): _as_commit(one["targetCommit"]) for one in listed}
+
+
+def _as_commit(found: Any) -> str:
     if not isinstance(found, str) or not is_commit(found):
-        raise FormatError(f"{name}: expected a commit of 40 hex characters, found {found!r:.80}")
+        raise FormatError(f"expected a commit of 40 hex characters, found {found!r:.80}")
     return found
 
 
 def _listing(repo: str, commit: str, what: What) -> dict[str, RemoteFile]:
-    """The files of a commit; of more than a repository may have, one more."""
-    tree = api().list_repo_tree(repo, repo_type=what, revision=commit, recursive=True)
-    return {file.path: file for file in islice(_files(tree), MAX_FILES + 1)}
+    """The files of a commit."""
+    files: dict[str, RemoteFile] = {}
+    tree = f"{_path(repo, what)}/tree/{commit}?recursive=true&expand=false"
+    for entry in entries(tree, most=_MAX_ENTRIES):
+        if entry["type"] != "file":
+            continue
+        file = _as_file(entry)
+        if file.path in files:
+            raise FormatError(f"{file.path!r:.200}: expected each path once, found it twice")
+        files[file.path] = file
+        if len(files) > MAX_FILES:
+            raise FormatError(f"{repo}: expected at most {MAX_FILES} files, found more")
+    return files
 
 
 def git_oid(data: bytes) -> str:
@@ -167,18 +206,20 @@ def git_oid(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def _files(tree: Any) -> Iterator[RemoteFile]:
-    """The files of a listing, once what it says has the right shape."""
-    from huggingface_hub import RepoFile
+def _as_file(entry: Mapping[str, Any]) -> RemoteFile:
+    """A file of a listing, once what it says has the right shape. Raises FormatError."""
+    path, oid, lfs = entry["path"], entry["oid"], entry.get("lfs")
+    if not isinstance(path, str) or not is_inside(path):
+        raise FormatError(f"expected a path inside the repository, found {path!r:.200}")
+    size = entry["size"] if lfs is None else lfs["size"]
+    if type(size) is not int or not 0 <= size <= _MAX_BYTES:
+        raise FormatError(f"{path!r:.200}: expected a size in bytes, found {size!r:.80}")
+    if not isinstance(oid, str) or not _GIT_OID.fullmatch(oid):
+        raise FormatError(f"{path!r:.200}: expected a name of git, found {oid!r:.80}")
+    sha256 = None if lfs is None else Digest.from_hex(str(lfs["oid"])[:80])
+    return RemoteFile(path=path, size=size, sha256=sha256, git_oid=oid)
 
-    for entry in tree:
-        if isinstance(entry, RepoFile):
-            size = entry.lfs.size if entry.lfs else entry.size
-            if not isinstance(size, int) or size < 0:
-                raise FormatError(f"{entry.path!r}: expected a size in bytes, found {size!r}")
-            yield RemoteFile(
-                path=str(entry.path),
-                size=size,
-                sha256=Digest.from_hex(str(entry.lfs.sha256)) if entry.lfs else None,
-                git_oid=str(entry.blob_id),
-            )
+
+def is_inside(path: str) -> bool:
+    """Whether a path names something in a folder, not beside or above it."""
+    return "\0" not in path and not {"", ".", ".."}.intersection(path.split("/"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from lopd_store import hub
 from lopd_store.documents.manifest import Descriptor
 from lopd_store.errors import (
+    DigestMismatchError,
     FormatError,
     HubError,
     IntegrityError,
@@ -19,7 +20,7 @@ from lopd_store.errors import (
     UsageError,
 )
 from lopd_store.hub import HubName
-from lopd_store.hub.snapshot import Snapshot, history
+from lopd_store.hub.snapshot import RemoteFile, Snapshot, history
 from lopd_store.remote.artifact import RemoteArtifact, open_artifact
 from lopd_store.remote.layout import INDEX, places
 from lopd_store.remote.resolving import MAIN, Opener, Repository, find, sight
@@ -31,45 +32,49 @@ class CachedSnapshot:
     """A repository at a commit, in the client's cache: a file comes there when it is read.
 
     Attributes:
-        repo: `org/name`.
-        revision: as it was asked for; None for the main branch.
-        folder: of the cache, named by the commit.
+        listed: which files it has, as the Hub says or as the cache remembers.
     """
 
-    repo: str
-    revision: str | None
-    folder: Path
+    listed: Snapshot
 
     @classmethod
     def open(cls, repo: str, *, revision: str | None = None) -> "CachedSnapshot":
         """Ask the Hub for the commit; where it does not answer, the cache says what it was.
 
-        Raises as `hub.download` does.
+        Raises as `hub.find` does.
         """
         name = f"{repo}@{revision}" if revision else repo
-        folder = hub.download(name, what="dataset", patterns=(f"lopd/*/{INDEX}",))
-        return cls(repo=repo, revision=revision, folder=folder)
+        return cls(listed=hub.find(name, what="dataset", patterns=(f"lopd/*/{INDEX}",)))
 
     def __str__(self) -> str:
-        return f"{self.repo}@{self.revision or MAIN} ({self.commit[:12]})"
+        return str(self.listed)
+
+    @property
+    def repo(self) -> str:
+        """`org/name`."""
+        return self.listed.repo
+
+    @property
+    def revision(self) -> str | None:
+        """As it was asked for; None for the main branch."""
+        return self.listed.revision
 
     @property
     def commit(self) -> str:
         """40 hex characters."""
-        return self.folder.name
+        return self.listed.commit
 
     @property
-    def files(self) -> list[str]:
-        """The paths of the indexes."""
-        found = self.folder.glob(f"lopd/*/*/{INDEX}")
-        return sorted(path.relative_to(self.folder).as_posix() for path in found)
+    def files(self) -> Iterable[str]:
+        """The paths of its files."""
+        return self.listed.files
 
     def read(self, path: str, *, limit: int) -> bytes:
         """A file, whole. Raises as `Files.read` does."""
-        file = self.folder / path
-        if not file.is_file():
-            file = hub.download_file(self.repo, path, commit=self.commit, what="dataset")
-        with file.open("rb") as opened:
+        file = self.listed.file(path)
+        if file.size > limit:
+            raise FormatError(f"{self} {path}: expected at most {limit} bytes, found {file.size}")
+        with (hub.bring(self.listed, [file]) / path).open("rb") as opened:
             data = opened.read(limit + 1)
         if len(data) > limit:
             raise FormatError(f"{self} {path}: expected at most {limit} bytes, found more")
@@ -85,32 +90,47 @@ class CachedArtifact:
         artifact: its documents, each read and checked.
     """
 
-    snapshot: Repository
+    snapshot: CachedSnapshot
     artifact: RemoteArtifact
 
     def shards(self) -> Iterator[tuple[Descriptor, Path]]:
         """Download what is missing; each shard in row order with its file, whose bytes nobody read.
 
+        What the Hub lists is compared with the manifest before a byte of it comes.
+
         Raises:
             NotFoundError: a shard is not there, or the Hub does not answer.
-            IntegrityError: one has another size than the manifest says.
+            IntegrityError: one has another size or digest than the manifest says.
         """
-        place, snapshot = self.artifact.place, self.snapshot
-        name = f"{snapshot.repo}@{snapshot.commit}"
-        folder = hub.download(name, what="dataset", patterns=(place.shards,))
-        for layer, path in self.artifact.shards():
-            file = folder / path
-            if not file.is_file():
-                raise NotFoundError(
-                    f"{snapshot}: expected a shard {path}, found none: ask for the repository to be"
-                    f" published again; `lopd-store verify {name}` says what else is missing"
-                )
-            if (size := file.stat().st_size) != layer.size:
-                problem = Problem(
-                    "size-mismatch", str(file), f"{layer.size} bytes", f"{size} bytes"
-                )
-                raise IntegrityError(str(problem), problems=[problem])
-            yield layer, file
+        shards, listed = list(self.artifact.shards()), self.snapshot.listed
+        files = [self._listed(layer, path) for layer, path in shards]
+        folder = hub.bring(listed, files)
+        for layer, path in shards:
+            _require_size(folder / path, layer, (folder / path).stat().st_size)
+            yield layer, folder / path
+
+    def _listed(self, layer: Descriptor, path: str) -> RemoteFile:
+        snapshot = self.snapshot
+        file = snapshot.listed.files.get(path)
+        if file is None:
+            name = f"{snapshot.repo}@{snapshot.commit}"
+            raise NotFoundError(
+                f"{snapshot}: expected a shard {path}, found none: ask for the repository to be"
+                f" published again; `lopd-store verify {name}` says what else is missing"
+            )
+        _require_size(path, layer, file.size)
+        if file.sha256 not in {None, layer.digest}:
+            where = f"{snapshot} {path}"
+            raise DigestMismatchError(
+                where=where, expected=str(layer.digest), found=str(file.sha256)
+            )
+        return file
+
+
+def _require_size(where: object, layer: Descriptor, size: int) -> None:
+    if size != layer.size:
+        problem = Problem("size-mismatch", str(where), f"{layer.size} bytes", f"{size} bytes")
+        raise IntegrityError(str(problem), problems=[problem])
 
 
 def open_cached(name: HubName, *, seen: Seen | None) -> CachedArtifact | None:

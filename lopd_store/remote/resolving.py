@@ -1,5 +1,6 @@
 """From a name to artifacts on the Hub: the commit, the place, what is pinned, what was seen."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from lopd_store.remote.layout import Place, places
 from lopd_store.remote.seen import Seen, Sight
 
 MAIN: Final = "main"
+_MOST_VERSIONS: Final = 100  # looked at for an artifact that is pinned by its digest alone
 
 
 class Repository(Files, Protocol):
@@ -161,20 +163,34 @@ def _pinned(
     here = {place: artifact_at(repository, place) for place in chosen}
     if match := [place for place, digest in here.items() if digest == name.digest]:
         return repository, match[:1]
+    more = ""
     if name.revision is None:
-        for tag in refs(name.repo).tags:
+        tags = refs(name.repo).tags
+        latest = sorted({commit: tag for tag, commit in tags.items()}.values(), key=by_number)
+        for tag in reversed(latest[-_MOST_VERSIONS:]):
             other = open_at(name.repo, revision=tag)
             for place in places(other.files):
                 if artifact_at(other, place) == name.digest:
                     return other, [place]
-    raise _not_there(repository, name, here)
+        if len(latest) > _MOST_VERSIONS:
+            more = (
+                f"; {_MOST_VERSIONS} of {len(latest)} versions were looked at: name it, as in"
+                f" {name.repo}@VERSION@{name.digest}"
+            )
+    raise _not_there(repository, here, name, more)
+
+
+def by_number(version: str) -> list[tuple[bool, int, str]]:
+    """An order in which v10 comes after v9."""
+    parts = re.split(r"([0-9]{1,18})", version)
+    return [(True, int(part), "") if part.isdecimal() else (False, 0, part) for part in parts]
 
 
 def _not_there(
-    repository: Repository, name: HubName, here: Mapping[Place, Digest]
+    repository: Repository, here: Mapping[Place, Digest], name: HubName, more: str
 ) -> IntegrityError:
-    found = ", ".join(f"{digest} at {place}" for place, digest in here.items())
-    problem = Problem("pinned-digest", str(repository), str(name.digest), found or "none")
+    found = ", ".join(f"{digest} at {place}" for place, digest in here.items()) or "none"
+    problem = Problem("pinned-digest", str(repository), str(name.digest), found + more)
     return IntegrityError(str(problem), problems=[problem])
 
 

@@ -1,11 +1,12 @@
 """What was seen of repositories on the Hub: a tag that moved, or an older artifact, is noticed.
 
-A tag is a version and never moves; a branch only goes on. What a store has pulled, pushed or opened
-is kept in `.lopd/hub/`, one file a repository, and losing it costs nothing but this memory.
+A tag is a version and never moves, and what was one stays one; a branch only goes on. What a store
+has pulled, pushed or opened is kept in `.lopd/hub/`, one file a repository, and losing it costs
+nothing but this memory. To the Hub the case of a repository's letters is nothing; so it is here.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -47,7 +48,7 @@ class Seen:
         self._folder = store.work / "hub"
         self._tmp = store.tmp
 
-    def problems(self, now: Sight, history: Callable[[], Collection[str]]) -> list[Problem]:
+    def problems(self, now: Sight, history: Callable[[], Iterable[str]]) -> list[Problem]:
         """What contradicts what was seen: `moved-tag`, `rewound-branch`, `older-artifact`.
 
         Args:
@@ -58,7 +59,7 @@ class Seen:
         if record is None:
             return []
         where = f"{now.repo}@{now.revision}"
-        if not now.moves:
+        if not now.moves or record.get("fixed"):
             return _moved(where, record, now)
         problems = _older(where, record, now)
         before = record["commit"]
@@ -93,7 +94,7 @@ class Seen:
                     artifacts={place: id_},
                 )
 
-    def check(self, now: Sight, history: Callable[[], Collection[str]]) -> None:
+    def check(self, now: Sight, history: Callable[[], Iterable[str]]) -> None:
         """Raise IntegrityError where the Hub contradicts what was seen."""
         if problems := self.problems(now, history):
             raise IntegrityError(
@@ -121,8 +122,9 @@ class Seen:
                 "artifacts": artifacts,
                 "before": before,
                 "commits": commits,
+                "fixed": not now.moves or bool(known.get("fixed")),
             }
-            data = canonical.encode({"repo": now.repo, "revisions": records})
+            data = canonical.encode({"repo": now.repo.lower(), "revisions": records})
             durable.write(self._path(now.repo), data, tmp=self._tmp)
 
     def _read(self, repo: str) -> dict[str, Any]:
@@ -133,7 +135,7 @@ class Seen:
         except (OSError, FormatError, IntegrityError):
             return {}
         match document:
-            case {"repo": str(name), "revisions": dict(revisions)} if name == repo:
+            case {"repo": str(name), "revisions": dict(revisions)} if name.lower() == repo.lower():
                 return {key: one for key, one in revisions.items() if _is_record(one)}
             case _:
                 return {}
@@ -143,16 +145,26 @@ class Seen:
 
         owner = b"%d" % os.geteuid()
         return self._folder / (
-            tagged("lopd.seen.v1", owner, constants.ENDPOINT.encode(), repo.encode()).hex + ".json"
+            tagged("lopd.seen.v1", owner, constants.ENDPOINT.encode(), repo.lower().encode()).hex
+            + ".json"
         )
 
 
 def _is_record(value: Any) -> bool:
     match value:
-        case {"commit": str(), "artifacts": dict(), "before": dict()}:
-            return True
+        case {"commit": str(), "artifacts": dict(artifacts), "before": dict(before)}:
+            commits = value.get("commits", {})
+            return (
+                isinstance(commits, dict)
+                and _all_text([*artifacts.values(), *commits.values()])
+                and all(isinstance(one, list) and _all_text(one) for one in before.values())
+            )
         case _:
             return False
+
+
+def _all_text(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _artifacts(record: Mapping[str, Any]) -> Iterator[tuple[Place, Digest]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lopd_store.errors import HubError, NotFoundError
+from lopd_store.errors import HubError
 from lopd_store.hub.explaining import reading, writing
 
 SIGNED = "https://cdn.example/repo/blob?Expires=1&Signature=abc&Key-Pair-Id=K"
@@ -14,7 +14,7 @@ def test_no_secret_is_said(secret: str) -> None:
     text = f"503 Server Error for url: {SIGNED} with {TOKEN}\n(Request ID: x)"
     address = r"cdn\.example/repo/blob"
     with (
-        pytest.raises(NotFoundError, match=address) as read,
+        pytest.raises(HubError, match=address) as read,
         reading("org/data", "org/data", "dataset"),
     ):
         raise OSError(text)

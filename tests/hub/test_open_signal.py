@@ -181,6 +181,17 @@ def test_shards_that_are_not_what_the_manifest_says_are_refused(
     damage(published, files[path], flipped(files[path], len(files[path]) // 2))
     ((kind, code, message),) = opened(client, "org/data@v1")
     assert (kind, code) == ("DigestMismatchError", 3)
+    assert f"{path}: digest-mismatch" in str(message)
+    published.damaged.clear()
+    assert opened(client, "org/data@v1")[0][1] == 60  # of what was wrong, nothing was kept
+
+
+def test_a_shard_that_rots_in_the_cache_is_refused(published: Hub, client: Client) -> None:
+    opened(client, "org/data@v1")
+    shard = next((client.folder / "cache").rglob("*.parquet")).resolve()
+    shard.write_bytes(flipped(shard.read_bytes(), 1000))
+    ((kind, code, message),) = opened(client, "org/data@v1")
+    assert (kind, code) == ("DigestMismatchError", 3)
     assert "delete it to have it downloaded again" in str(message)
 
 

@@ -121,6 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The answer as it is, and then what the faults make of it."""
         body, headers = bytearray(answer.body), dict(answer.headers)
         for fault in faults:
+            body = body if fault.body is None else bytearray(fault.body)
             headers |= fault.headers
             if fault.flip is not None and fault.flip < len(body):
                 body[fault.flip] ^= 1

@@ -139,6 +139,7 @@ class Fault:
         times: how many go wrong then; None for all.
         status: answered instead of what was asked, which is not done.
         message: told with the status, in X-Error-Message.
+        body: sent instead of what is answered.
         headers: answered over our own: `ETag`, `Retry-After`, `X-Linked-Etag`, …
         cut: the connection ends after so many bytes of the body, received if there is one to
             receive, sent otherwise.
@@ -153,6 +154,7 @@ class Fault:
     times: int | None = 1
     status: int | None = None
     message: str = "injected"
+    body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int | None = None
     flip: int | None = None

@@ -11,10 +11,11 @@ import httpx
 import pytest
 from huggingface_hub import errors
 
-from lopd_store.errors import NotFoundError, UsageError
+from lopd_store.errors import HubError, NotFoundError, UsageError
 from lopd_store.identity.model import fingerprint
 from lopd_store.identity.source import locate
 from lopd_store.identity.weights import weights_digest
+from tests.hub_server import Hub, running
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -138,8 +139,8 @@ RESPONSE = httpx.Response(404, request=httpx.Request("GET", "https://example.com
         (errors.RepositoryNotFoundError("no", response=RESPONSE), NotFoundError, "private"),
         (errors.LocalEntryNotFoundError("no"), NotFoundError, "HF_HUB_OFFLINE"),
         (errors.OfflineModeIsEnabled("no"), NotFoundError, "HF_HUB_OFFLINE"),
-        (errors.HfHubHTTPError("no", response=RESPONSE), NotFoundError, "did not answer"),
-        (ConnectionError("no"), NotFoundError, "did not answer"),
+        (errors.HfHubHTTPError("no", response=RESPONSE), HubError, "did not answer"),
+        (ConnectionError("no"), HubError, "did not answer"),
         (errors.HFValidationError("no"), UsageError, "the Hub allows"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
@@ -148,12 +149,14 @@ def test_what_the_hub_refuses_says_what_to_do(
     raised: Exception,
     kind: type[Exception],
     said: str,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*_arguments: object, **_options: object) -> None:
         raise raised
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    monkeypatch.setattr("huggingface_hub.utils.get_session", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(kind, match=rf"org/name@v1.*{said}"):
         locate("org/name@v1")
 
@@ -161,16 +164,16 @@ def test_what_the_hub_refuses_says_what_to_do(
 def test_bin_files_are_downloaded_only_where_there_are_no_safetensors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-
-    def download(_repo: str, *, allow_patterns: list[str], **_options: object) -> str:
-        asked.append(allow_patterns[0])
-        (tmp_path / "pytorch_model.bin").touch()
-        return str(tmp_path)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    assert locate("org/name").files == ("pytorch_model.bin",)
-    assert asked == ["*.safetensors", "*.bin"]
+    both = {"config.json": b"{}", "model.safetensors": b"weights", "pytorch_model.bin": b"the same"}
+    with running(Hub()) as hub:
+        hub.commit("org/both", both, kind="model")
+        hub.commit("org/old", both | {"model.safetensors": None}, kind="model")
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        assert locate("org/both").files == ("model.safetensors",)
+        assert locate("org/old").files == ("pytorch_model.bin",)
+        assert not hub.asked("GET /org/both/.*bin")
 
 
 @pytest.mark.parametrize("name", ["", "one-word", "a/b/c", "org/name@", "org/na me", "org/x@a b"])
