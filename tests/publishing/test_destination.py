@@ -9,9 +9,9 @@ from lopd_store.publishing.destination import Destination
 from lopd_store.remote.layout import Place
 
 NAMES = {
-    "org/data": ("org/data", Place("default", "train"), None, "org/data"),
+    "org/data": ("org/data", Place("default", "train"), None, "org/data:main"),
     "org/data@v1": ("org/data", Place("default", "train"), "v1", "org/data:v1"),
-    "org/data/small": ("org/data", Place("small", "train"), None, "org/data/small"),
+    "org/data/small": ("org/data", Place("small", "train"), None, "org/data/small:main"),
     "org/data/small/t@v1.2": ("org/data", Place("small", "t"), "v1.2", "org/data/small/t:v1.2"),
     "org/data/default/test_2@2026": ("org/data", Place("default", "test_2"), "2026", None),
 }
