@@ -14,9 +14,13 @@ import yaml
 from lopd_store.errors import FormatError
 
 MAX_CARD_BYTES: Final = 4 << 20
-MAX_YAML_BYTES: Final = 1 << 19  # some ten seconds of PyYAML at worst
+MAX_YAML_BYTES: Final = 1 << 17  # some two seconds of PyYAML at worst; a hundred configs fit
 _MAX_DEPTH: Final = 32
-_FENCE: Final = re.compile(r"^---[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
+_MAX_BITS: Final = 63
+_OPENING: Final = re.compile(r"---\r?\n")
+_NO_OPENING: Final = re.compile(r"\s*---[ \t]*(?:[\r\n]|\Z)")
+_CLOSING: Final = re.compile(r"^---[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
+_OTHER_BREAK: Final = re.compile("\r(?!\n)|[\x85\u2028\u2029]")  # some readers break lines there
 _REFUSED: Final = {
     yaml.AnchorToken: "an anchor (&)",
     yaml.AliasToken: "an alias (*)",
@@ -33,7 +37,7 @@ _DEEPER: Final = (
 )
 _HIGHER: Final = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_ ./*<>-]*")
-_TRAILING: Final = re.compile(r"(?:^(?:#.*|[ \t\r]*)\n)+\Z", re.MULTILINE)
+_ASIDE: Final = re.compile(r"#.*|[ \t\r]*")
 _ADVICE: Final = "correct it by hand on the Hub, or take the card away there, and push again"
 
 
@@ -46,15 +50,32 @@ def split(card: str) -> tuple[str, str]:
     _bounded(card, MAX_CARD_BYTES, "a card")
     if card.startswith("\ufeff"):
         raise _refused("expected a card without a byte order mark, found one")
-    opening = _FENCE.match(card)
+    opening = _OPENING.match(card)
     if opening is None:
-        if _FENCE.match(card.lstrip()):
-            raise _refused("expected --- on the first line, found it further down")
+        if _NO_OPENING.match(card):
+            raise _refused("expected --- alone on the first line, found it in other words")
         return "", card
-    closing = _FENCE.search(card, opening.end())
+    closing = _CLOSING.search(card, opening.end())
     if closing is None:
         raise _refused("expected a line of --- after the YAML, found none")
     return card[opening.end() : closing.start()], card[closing.end() :]
+
+
+def joined(yaml_text: str, body: str) -> str:
+    """A card of YAML, without fences, and a body.
+
+    Raises:
+        FormatError: larger than the cards that are read.
+    """
+    card = f"---\n{yaml_text}---\n{body}"
+    for what, text, limit in (("YAML", yaml_text, MAX_YAML_BYTES), ("card", card, MAX_CARD_BYTES)):
+        if (found := _size(text)) > limit:
+            raise FormatError(
+                f"README.md: expected its {what} to have at most {limit:,} bytes with what is"
+                f" pushed, found {found:,}: shorten it by hand on the Hub, or push to a repository"
+                " of its own"
+            )
+    return card
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +97,14 @@ class FrontMatter:
 
         Raises:
             FormatError: not a block mapping of unique keys at its top, nested too deep, too large,
-                or with anchors, aliases, tags, directives or merge keys.
+                or with anchors, aliases, tags, directives, merge keys, numbers beyond 64 bits, or
+                line breaks that are none to other readers.
         """
         _bounded(text, MAX_YAML_BYTES, "YAML in a card")
+        if other := _OTHER_BREAK.search(text):
+            raise _refused(f"expected lines that end in \\n, found {other[0]!r} in one")
         try:
-            _check_tokens(text)
-            loader = yaml.SafeLoader(text)
+            loader = _Loader(text)
             root = loader.get_single_node()
             _check_keys(root)
             fields = {} if root is None else loader.construct_document(root)
@@ -112,6 +135,32 @@ class FrontMatter:
         return text + (_dump(added) if added else "")
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses what could mean something else to another reader as soon as it comes to it."""
+
+    _depth = 0
+
+    def get_token(self) -> Any:
+        token = super().get_token()  # type: ignore[no-untyped-call]
+        if type(token) in _REFUSED:
+            line = token.start_mark.line + 2  # the fence is line 1
+            raise _refused(f"expected plain YAML, found {_REFUSED[type(token)]} in line {line}")
+        self._depth += isinstance(token, _DEEPER) - isinstance(token, _HIGHER)
+        if self._depth > _MAX_DEPTH:
+            raise _refused(f"expected YAML of at most {_MAX_DEPTH} levels, found more")
+        return token
+
+    def construct_yaml_int(self, node: Any) -> int:
+        found: int = super().construct_yaml_int(node)
+        if found.bit_length() > _MAX_BITS:
+            line = node.start_mark.line + 2
+            raise _refused(f"expected numbers of at most 64 bits, found more in line {line}")
+        return found
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
 class _Dumper(yaml.SafeDumper):
     """Quotes every text that some YAML of another version could take for a number or a date."""
 
@@ -137,17 +186,6 @@ def _dump(fields: Mapping[str, Any]) -> str:
         dict(fields), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20
     )
     return text
-
-
-def _check_tokens(text: str) -> None:
-    depth = 0
-    for token in yaml.scan(text, Loader=yaml.SafeLoader):
-        if type(token) in _REFUSED:
-            line = token.start_mark.line + 2  # the fence is line 1
-            raise _refused(f"expected plain YAML, found {_REFUSED[type(token)]} in line {line}")
-        depth += isinstance(token, _DEEPER) - isinstance(token, _HIGHER)
-        if depth > _MAX_DEPTH:
-            raise _refused(f"expected YAML of at most {_MAX_DEPTH} levels, found more")
 
 
 def _check_keys(root: yaml.Node | None) -> None:
@@ -181,13 +219,26 @@ def _spans(root: yaml.Node, text: str) -> Iterator[tuple[str, tuple[int, int]]]:
     for key, start, end in zip(keys, starts, [*starts[1:], len(text)], strict=True):
         if key.start_mark.column:
             raise _refused(f"expected keys at the beginning of a line, found {key.value[:40]!r}")
-        after = _TRAILING.search(text, start, end)
-        yield key.value, (start, after.start() if after else end)
+        yield key.value, (start, _without_asides(text, start, end))
+
+
+def _without_asides(text: str, start: int, end: int) -> int:
+    """Where the lines of comments and blanks begin that stand before `end`."""
+    while text.endswith("\n", start, end):
+        line = text.rfind("\n", start, end - 1) + 1
+        if line <= start or not _ASIDE.fullmatch(text, line, end - 1):
+            break
+        end = line
+    return end
 
 
 def _bounded(text: str, limit: int, what: str) -> None:
-    if (found := len(text.encode("utf-8", "surrogatepass"))) > limit:
-        raise _refused(f"expected {what} of at most {limit} bytes, found {found}")
+    if (found := _size(text)) > limit:
+        raise _refused(f"expected {what} of at most {limit:,} bytes, found {found:,}")
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _one_line(error: Exception) -> str:

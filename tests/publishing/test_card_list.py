@@ -3,10 +3,12 @@
 import itertools
 import json
 import re
+import time
 
 import pytest
 from markdown_it import MarkdownIt
 
+from lopd_store.errors import FormatError
 from lopd_store.publishing.card.about import About
 from lopd_store.publishing.card.facts import CardFacts
 from lopd_store.publishing.card.rendering import render
@@ -121,3 +123,12 @@ def test_what_a_line_says_comes_back_and_does_not_end_the_comment() -> None:
     about = About(kind="sft", rows=1, tokens=2, stored=3, version=None, teacher=name)
     assert About.parse(about.encode()) == about
     assert not set("<>\n\u2028") & set(about.encode())
+
+
+def test_a_card_of_more_parts_than_anybody_has_is_refused_at_once(facts: CardFacts) -> None:
+    pairs = [f"<!-- lopd:begin a{n}/b -->\n<!-- lopd:end a{n}/b -->\n" for n in range(60_000)]
+    before = time.process_time()
+    with pytest.raises(FormatError, match="at most 1000 parts between markers"):
+        render("".join(pairs), facts, license=None)
+    assert time.process_time() - before < 5
+    assert render("".join(pairs[:900]), facts, license=None)

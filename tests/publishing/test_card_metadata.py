@@ -149,12 +149,12 @@ def test_fields_configs_and_comments_of_others_are_kept(facts: CardFacts) -> Non
 
 
 FOREIGN = [
-    'data_files: "*.csv"',
-    "data_files: [a.csv, b.csv]",
-    "data_files: [{split: train, path: mine.csv}]",
+    'data_files: "*.parquet"',
+    "data_files: [a.parquet, b*]",
+    "data_files: [{split: train, path: mine.parquet}]",
     "data_files: [{split: test, path: [data/default/test-*.parquet, more.parquet]}]",
     "data_files: [{split: train, path: data/default/train-*.parquet}, {split: no-split, path: a}]",
-    "data_files: {train: a.csv}",
+    "data_files: {train: a.parquet}",
     "data_files: 3",
     "data_dir: mine",
     "data_dir: mine\n  data_files: [{split: train, path: data/default/train-*.parquet}]",
@@ -170,6 +170,33 @@ def test_a_config_with_files_of_others_is_left_to_them(facts: CardFacts, yaml_te
     elsewhere = front(updated(old, replace(facts, place=Place("own"))))["configs"]
     assert elsewhere[0] == yaml.safe_load(old)["configs"][0]
     assert elsewhere[1]["config_name"] == "own"
+
+
+@pytest.mark.parametrize(
+    "data_files", ["'*.csv'", "[a.parquet, b.jsonl]", "[{split: train, path: [rows.arrow]}]"]
+)
+def test_datasets_reads_no_shards_where_the_first_config_is_of_another_kind(
+    facts: CardFacts, data_files: str
+) -> None:
+    there = replace(facts, place=Place("own"))
+    first, later = f"config_name: first\n  data_files: {data_files}", "config_name: own"
+    with pytest.raises(UsageError, match=r"files of Parquet in the first config.*of its own"):
+        updated(f"configs:\n- {first}\n", there)
+    assert updated(f"configs:\n- {later}\n- {first}\n", there)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["filters: [[a, '==', b]]", "columns: [sample_id]", "features: []", "revision: main", "3: 4"],
+)
+def test_what_makes_datasets_load_other_rows_is_not_kept(facts: CardFacts, line: str) -> None:
+    """In our config; what another one does is theirs."""
+    old = f"configs:\n- config_name: default\n  {line}\n"
+    name = line.partition(":")[0]
+    with pytest.raises(FormatError, match=f"config default, found {name}: with these.*by hand"):
+        updated(old, facts)
+    elsewhere = front(updated(old, replace(facts, place=Place("own"))))["configs"]
+    assert elsewhere[0] == yaml.safe_load(old)["configs"][0]
 
 
 def test_what_others_say_that_it_is_for_is_kept(facts: CardFacts) -> None:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from lopd_store.errors import FormatError, UsageError
@@ -23,6 +24,7 @@ _ABOUT: Final = re.compile(r"<!-- lopd:about (.*) -->[ \t]*\r?\n")
 _TITLE: Final = re.compile(r"(?:[ \t]*\r?\n)*# [^\n]*(?:\n|\Z)")
 _NOT_IN_ANCHORS: Final = re.compile(r"[^\w\- ]", re.ASCII)
 _LIST: Final = "the list of artifacts"
+_MOST_PARTS: Final = 1000  # a section has some 10 KB, a card at most 4 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,13 @@ class Body:
 
     @classmethod
     def parse(cls, text: str) -> "Body":
-        """Find the markers. Raises FormatError where they do not pair, or a part is there twice."""
-        parts = tuple(_parts(text))
+        """Find the markers.
+
+        Raises FormatError where they do not pair, a part is there twice, or there are too many.
+        """
+        parts = tuple(islice(_parts(text), _MOST_PARTS + 1))
+        if len(parts) > _MOST_PARTS:
+            raise _refused(f"expected at most {_MOST_PARTS} parts between markers, found more")
         for place, count in Counter(part.place for part in parts).items():
             if count > 1:
                 what = f"section of {place}" if place else _LIST

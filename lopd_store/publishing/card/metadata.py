@@ -16,6 +16,9 @@ _KIND_TAGS: Final = {
     "sft": ("sft",),
 }
 _LICENSE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
+_KEYS: Final = {"config_name", "data_files", "default", "description"}  # others change the rows
+_SUFFIX: Final = re.compile(r".*\.(?!parquet\Z)[A-Za-z0-9]+", re.DOTALL)
+_MOST: Final = (1 << 63) - 1
 _SMALLEST: Final = 1_000
 _UNITS: Final = ("", "K", "M", "B", "T")
 _ADVICE: Final = "correct README.md by hand on the Hub, and push again"
@@ -84,6 +87,13 @@ def _configs(old: Any, facts: CardFacts) -> list[dict[str, Any]]:
         ours = {"config_name": place.config}
         configs.append(ours)
     ours["data_files"] = _data_files(ours, facts)
+    if others := sorted(map(str, ours.keys() - _KEYS)):
+        raise FormatError(
+            f"README.md on the Hub: expected only {', '.join(sorted(_KEYS))} in config"
+            f" {place.config}, found {', '.join(others)[:200]}: with these datasets would load"
+            f" other rows than are pushed; {_ADVICE}, or push to another config"
+        )
+    _require_parquet(configs[0], facts)
     names = [one.get("config_name") for one in configs]
     if "default" in names:
         configs = [
@@ -93,6 +103,21 @@ def _configs(old: Any, facts: CardFacts) -> list[dict[str, Any]]:
     elif len(configs) > 1 and not any(one.get("default") for one in configs):
         configs[0]["default"] = True
     return configs
+
+
+def _require_parquet(config: Mapping[str, Any], facts: CardFacts) -> None:
+    """Raise UsageError where the first config has files of another kind, as far as names say."""
+    found = config.get("data_files")
+    entries = found if isinstance(found, list) else [found]
+    paths = [entry.get("path") if isinstance(entry, dict) else entry for entry in entries]
+    globs = [glob for path in paths for glob in (path if isinstance(path, list) else [path])]
+    for glob in globs:
+        if isinstance(glob, str) and _SUFFIX.fullmatch(glob):
+            raise UsageError(
+                f"{facts.repo}: expected files of Parquet in the first config of README.md on the"
+                f" Hub, as datasets reads all configs as it reads the first, found {glob[:100]!r}:"
+                " push to a repository of its own"
+            )
 
 
 def _data_files(config: Mapping[str, Any], facts: CardFacts) -> list[dict[str, Any]]:
@@ -225,7 +250,7 @@ def _named(
 
 def _count(entry: Mapping[str, Any], key: str) -> int:
     found = entry.get(key, 0)  # as `datasets` has it
-    if type(found) is not int or found < 0:
+    if type(found) is not int or not 0 <= found <= _MOST:
         raise FormatError(
             f"README.md on the Hub: expected a count in {key} of {str(entry.get('name'))[:40]!r},"
             f" found {str(found)[:40]!r}; {_ADVICE}"

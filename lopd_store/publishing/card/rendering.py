@@ -21,7 +21,8 @@ def render(old: str | None, facts: CardFacts, *, license: str | None) -> str:  #
         license: to be stated; None keeps the one that is there, if any is: none is invented.
 
     Raises:
-        FormatError: a card whose YAML or markers are not what they should be.
+        FormatError: a card whose YAML or markers are not what they should be, or which would be
+            larger than the cards that are read.
         UsageError: no name of a license; a config that has files of others, or other columns.
     """
     front, text = front_matter.split(old or "")
@@ -34,7 +35,7 @@ def render(old: str | None, facts: CardFacts, *, license: str | None) -> str:  #
         if there.config == place.config
     } | {place.split: about.stored}
     yaml = metadata.updated(front, facts, license=license, stored=stored)
-    return f"---\n{yaml}---\n{body.having(place, section(facts), about)}"
+    return front_matter.joined(yaml, body.having(place, section(facts), about))
 
 
 def stated_license(card: str) -> str | None:
