@@ -1,6 +1,7 @@
 import json
 import math
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lopd_store.errors import FormatError, StoreError, UsageError
 from lopd_train.metrics import JsonLines, Metrics
+
+SECOND = 1.01  # TensorBoard orders the files of a run by theirs, then by a count in text: 10 < 9
 
 
 def lines(path: Path) -> list[Any]:
@@ -46,6 +49,7 @@ def test_a_step_can_be_read_as_soon_as_it_is_written(tmp_path: Path) -> None:
 
 def test_a_resumed_run_forgets_the_steps_after_its_checkpoint(tmp_path: Path) -> None:
     train(tmp_path, range(1, 8))
+    time.sleep(SECOND)
     train(tmp_path, range(5, 7))
     assert [line["step"] for line in lines(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
     assert [step for step, _ in scalars(tmp_path, "loss")] == [1, 2, 3, 4, 5, 6]
@@ -53,6 +57,7 @@ def test_a_resumed_run_forgets_the_steps_after_its_checkpoint(tmp_path: Path) ->
 
 def test_a_run_that_starts_anew_forgets_everything(tmp_path: Path) -> None:
     train(tmp_path, range(1, 4))
+    time.sleep(SECOND)
     train(tmp_path, range(1, 3))
     assert [line["step"] for line in lines(tmp_path / "metrics.jsonl")] == [1, 2]
     assert [step for step, _ in scalars(tmp_path, "loss")] == [1, 2]
