@@ -101,15 +101,14 @@ def test_what_the_hub_has_not_got_is_not_found(hub: Hub, tmp_path: Path) -> None
     assert "expected b'PAR1' at both ends" in messages[4]
 
 
-def test_no_answer_is_not_found(hub: Hub, tmp_path: Path) -> None:
+def test_no_answer_is_an_error_of_the_hub(hub: Hub, tmp_path: Path) -> None:
     nobody = "http://127.0.0.3:9"
     ((kind, code, message),) = opened(hub, tmp_path, "org/data", HF_ENDPOINT=nobody)
-    assert (kind, code) == ("NotFoundError", 4)
-    assert "the Hub cannot be reached" in str(message)
+    assert (kind, code) == ("HubError", 1)
+    assert "the Hub did not answer" in str(message)
 
 
 def test_bytes_that_changed_on_the_way_are_refused(hub: Hub, tmp_path: Path) -> None:
-    """The client checks sizes only; the digest by which it keeps a file is checked here."""
     shard = hub.files("org/data", "v1")["train.parquet"]
     changed = bytearray(shard)
     changed[100] ^= 1
@@ -118,14 +117,14 @@ def test_bytes_that_changed_on_the_way_are_refused(hub: Hub, tmp_path: Path) -> 
     assert (kind, code) == ("DigestMismatchError", 3)
 
 
-def test_a_download_that_stops_short_is_no_answer_and_leaves_nothing(
+def test_a_file_that_is_shorter_than_listed_is_refused_and_leaves_nothing(
     hub: Hub, tmp_path: Path
 ) -> None:
     shard = hub.files("org/data", "v1")["train.parquet"]
     hub.damaged[Digest.of(shard).hex] = shard[:-100]
     ((kind, code, message),) = opened(hub, tmp_path, "org/data@v1")
-    assert (kind, code) == ("HubError", 1)
-    assert "the Hub did not answer" in str(message)
+    assert (kind, code) == ("IntegrityError", 3)
+    assert "size-mismatch" in str(message)
     hub.damaged.clear()
     ((_, kind, _),) = opened(hub, tmp_path, "org/data@v1")
     assert kind == "signal"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from lopd_store.building.progress import Progress
 from lopd_store.building.work import Work
-from lopd_store.documents import media
 from lopd_store.documents.artifact import ArtifactDocument
+from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Descriptor, Manifest
 from lopd_store.errors import FormatError
 from lopd_store.hub.snapshot import Snapshot
@@ -74,19 +74,23 @@ class Whole:
 
     def _lacking(self, told: Told) -> list[Part]:
         """What has to come: neither in the store, where it is held now, nor a document read."""
+        read = {document.digest for document in self._documents()}
         parts = [
             Part(blob, path)
             for blob, path in (*self._artifact.shards(), *self._artifact.blobs())
-            if blob.media_type not in {media.ARTIFACT, media.IDENTITY}
+            if blob.digest not in read
         ]
         for part in parts:
             self._work.claim(part.blob.digest)
         return missing(self._store, parts, told)
 
     def _stage_documents(self) -> None:
-        manifest, document = self._artifact.manifest, self._artifact.document
-        for each in (*self._artifact.identities, document, manifest):
+        for each in (*self._documents(), self._artifact.manifest):
             self._stage.write(each.digest, each.encode())
+
+    def _documents(self) -> tuple[Identity | ArtifactDocument, ...]:
+        """Those whose bytes were read and compared with the manifest."""
+        return (*self._artifact.identities, self._artifact.document)
 
     def _stage_evidence(self) -> None:
         for manifest, layers in self._artifact.read_evidence():

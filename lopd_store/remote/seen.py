@@ -46,6 +46,7 @@ class Seen:
 
     def __init__(self, store: Store) -> None:
         self._folder = store.work / "hub"
+        regular.require_folder(self._folder)
         self._tmp = store.tmp
 
     def problems(self, now: Sight, history: Callable[[], Iterable[str]]) -> list[Problem]:

@@ -31,6 +31,7 @@ from lopd_store.store.refs import Refs
 DEFAULT_ROOT: Final = Path("~/.cache/lopd")
 _LAYOUT_FILE: Final = "oci-layout"
 _LONGEST_LAYOUT: Final = 4096
+_FOLDERS: Final = ("tmp", "locks", "builds", "log", "verified", "decoded", "derived", "hub")
 _OURS: Final = frozenset({"blobs", ".lopd", "index.json", _LAYOUT_FILE})
 
 
@@ -163,7 +164,7 @@ class Store:
 
     def _refuse_links(self) -> None:
         blobs, work = self.root / "blobs", self.work
-        ours = [work / name for name in ("tmp", "locks", "builds", "log", "verified", "decoded")]
+        ours = [work / name for name in _FOLDERS]
         for folder in (blobs, blobs / "sha256", work, *ours):
             regular.require_folder(folder)
 

@@ -1,13 +1,15 @@
 """A Hub that lies on purpose: what it says never says where to write, how much, or for how long."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import constants
 
-from lopd_store import open_signal
+from lopd_store import canonical, open_signal
+from lopd_store.digest import Digest
 from lopd_store.errors import (
     FormatError,
     HubError,
@@ -15,7 +17,9 @@ from lopd_store.errors import (
     NotFoundError,
     UsageError,
 )
+from lopd_store.hub.fetching import _in_time, fetch
 from lopd_store.hub.snapshot import Snapshot, history, refs
+from lopd_store.remote.seen import Seen
 from lopd_store.store import Store
 from tests.building.fixtures import built, models, origin, signal, student, teacher
 from tests.hub.published import files_of
@@ -230,3 +234,91 @@ def test_what_is_too_large_is_not_downloaded(published: Hub, signal: Store) -> N
         open_signal("org/shard")
     assert open_signal("org/stray").rows == 60
     assert sum(request.sent for request in published.requests) < 10 << 20
+
+
+@pytest.mark.usefixtures("here")
+def test_nobody_waits_for_days(
+    published: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    snapshot = Snapshot.open("org/data")
+    told = {"Retry-After": "100000000"}
+    published.faults = [Fault(match="GET .*", times=None, status=429, headers=told)]
+    with pytest.raises(HubError, match="in 100000000 seconds, as the Hub says"):
+        Snapshot.open("org/data")
+    with pytest.raises(HubError, match="in 100000000 seconds, as the Hub says"):
+        fetch(snapshot, INDEX, tmp_path / "index", size=snapshot.file(INDEX).size)
+    assert sum(slept) == 0
+
+
+@pytest.mark.usefixtures("here")
+def test_a_byte_at_a_time_is_no_progress(
+    published: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = Snapshot.open("org/data")
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    published.requests.clear()
+    published.faults = [Fault(match="/resolve/", times=None, cut=1)]
+    with pytest.raises(HubError, match="stopped answering"):
+        fetch(snapshot, INDEX, tmp_path / "index", size=snapshot.file(INDEX).size)
+    assert len(published.requests) < 20
+    assert sum(slept) < 60
+
+
+def test_a_connection_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 20))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    with pytest.raises(Exception, match="4 bytes in 80 seconds"):
+        list(_in_time(iter([b"x"] * 100)))
+    enough = [b"x" * 30_000] * 100
+    assert list(_in_time(iter(enough))) == enough
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"commit": "a", "artifacts": {}, "before": {"default/train": 5}},
+        {"commit": "a", "artifacts": {"default/train": 5}, "before": {}},
+        {"commit": "a", "artifacts": {}, "before": {}, "commits": {"default/train": 5}},
+        {"commit": "a", "artifacts": {}, "before": {}, "commits": 5},
+        {"commit": "a", "artifacts": {}, "before": {"default/train": {"a": "b"}}},
+        {"commit": "a", "artifacts": {}, "before": {"default/train": [5]}},
+    ],
+)
+def test_a_record_that_is_none_counts_for_nothing(
+    published: Hub, tmp_path: Path, record: dict[str, Any]
+) -> None:
+    store = Store.open(tmp_path / "store", create=True)
+    open_signal("org/data", root=store.root)
+    (path,) = (store.work / "hub").glob("*.json")
+    path.write_bytes(canonical.encode({"repo": "org/data", "revisions": {"main": record}}))
+    assert open_signal("org/data", root=store.root).rows == 60
+    assert published.revision("org/data") in path.read_text()
+
+
+@pytest.mark.parametrize("name", ["hub", "derived"])
+def test_a_link_in_the_place_of_a_folder_is_refused(tmp_path: Path, name: str) -> None:
+    store = Store.open(tmp_path / "store", create=True)
+    (tmp_path / "elsewhere").mkdir()
+    (store.work / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(IntegrityError, match="a symbolic link"):
+        Store.open(store.root)
+    if name == "hub":
+        with pytest.raises(IntegrityError, match="a symbolic link"):
+            Seen(store)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_pin_is_looked_for_in_so_many_versions(published: Hub) -> None:
+    for number in range(130):
+        commit = published.commit("org/data", {"a": b"%d" % number})
+        published.tag("org/data", f"v{number + 2}", commit)
+    pin = Digest.of(b"of nothing")
+    with pytest.raises(IntegrityError, match="100 of 131 versions were looked at: name it"):
+        open_signal(f"org/data@{pin}")
+    asked = published.asked("/revision/v")
+    assert len(asked) == 100
+    assert "v131" in str(asked[0])

@@ -168,9 +168,11 @@ def test_a_tag_that_moved_is_noticed(
 
 
 def test_a_store_that_cannot_remember_opens_all_the_same(published: Hub, client: Client) -> None:
-    Store.open(client.store, create=True)
-    (client.store / ".lopd" / "hub").write_bytes(b"where a folder belongs")
-    (found,) = opened(client, "org/data@v1")
+    opened(client, "org/data@v1")
+    store = Store.open(client.store, create=True)
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
+    found = json.loads(client.python(full + OPEN, "org/data@v1").out)
+    assert list((store.work / "hub").glob("*.json")) == []
     assert found[0] == f"org/data@{published.revision('org/data')}"
 
 
@@ -186,7 +188,8 @@ def test_shards_that_are_not_what_the_manifest_says_are_refused(
     assert opened(client, "org/data@v1")[0][1] == 60  # of what was wrong, nothing was kept
 
 
-def test_a_shard_that_rots_in_the_cache_is_refused(published: Hub, client: Client) -> None:
+@pytest.mark.usefixtures("published")
+def test_a_shard_that_rots_in_the_cache_is_refused(client: Client) -> None:
     opened(client, "org/data@v1")
     shard = next((client.folder / "cache").rglob("*.parquet")).resolve()
     shard.write_bytes(flipped(shard.read_bytes(), 1000))

@@ -221,12 +221,22 @@ def test_a_tag_that_moved_is_refused(versions: Hub, client: Client, signal: Stor
     assert pulled(client.lopd_store("pull", "org/data@v1", "--json"))
 
 
-@pytest.mark.parametrize("place", ["..%2f..", "../../../etc", "default/../..", "a b/train"])
-def test_paths_of_a_hostile_listing_name_no_place(hub: Hub, client: Client, place: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "code", "told"),
+    [
+        ("..%2f..", 4, "it was not published with lopd-store push"),
+        ("a b/train", 4, "it was not published with lopd-store push"),
+        ("../../../etc", 5, "expected a path inside the repository"),
+        ("default/../..", 5, "expected a path inside the repository"),
+    ],
+)
+def test_paths_of_a_hostile_listing_name_no_place(
+    hub: Hub, client: Client, place: str, code: int, told: str
+) -> None:
     hub.commit("org/data", {f"lopd/{place}/index.json": b"{}"})
     said = client.lopd_store("pull", "org/data")
-    assert said.code == 4
-    assert "it was not published with lopd-store push" in said.err
+    assert said.code == code
+    assert told in said.err
 
 
 def test_a_link_in_the_stage_is_not_followed(
@@ -245,3 +255,25 @@ def test_a_link_in_the_stage_is_not_followed(
     assert "a symbolic link" in said.err
     assert victim.read_bytes() == b""
     assert sent(published) == 0
+
+
+def test_a_further_layer_of_any_type_comes_too(hub: Hub, client: Client, files: Files) -> None:
+    """Only what was read and checked is not fetched: a type says nothing."""
+    more, index = b"something else", json.loads(files[f"{FOLDER}/index.json"])
+    document = json.loads(files.pop(named(files, "manifest")))
+    layer = {"mediaType": "application/vnd.lopd.artifact.v1+json", **described(more)}
+    document["layers"].append(layer)
+    manifest = canonical(document)
+    index["manifests"] = [index["manifests"][0] | described(manifest)]
+    for data, name in ((more, "artifact"), (manifest, "manifest")):
+        files[f"{FOLDER}/{name}-{hashlib.sha256(data).hexdigest()[:12]}.json"] = data
+    hub.commit("org/data", files | {f"{FOLDER}/index.json": canonical(index)})
+    (found,) = pulled(client.lopd_store("pull", "org/data", "--json"))
+    assert found["id"] == described(manifest)["digest"]
+    here = Store.open(client.store)
+    assert hashlib.sha256(more).hexdigest() in {digest.hex for digest in here.blobs.all()}
+    assert here.fsck() == []
+
+
+def described(data: bytes) -> dict[str, Any]:
+    return {"digest": f"sha256:{hashlib.sha256(data).hexdigest()}", "size": len(data)}

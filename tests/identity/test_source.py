@@ -171,8 +171,8 @@ def test_bin_files_are_downloaded_only_where_there_are_no_safetensors(
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        assert locate("org/both").files == ("model.safetensors",)
-        assert locate("org/old").files == ("pytorch_model.bin",)
+        assert locate("org/both").files == ("config.json", "model.safetensors")
+        assert locate("org/old").files == ("config.json", "pytorch_model.bin")
         assert not hub.asked("GET /org/both/.*bin")
 
 
