@@ -17,7 +17,7 @@ from lopd_store.pulling.narrow import Narrow, columns_to_have
 from lopd_store.pulling.stage import Stage
 from lopd_store.pulling.whole import Whole
 from lopd_store.remote.artifact import RemoteArtifact
-from lopd_store.remote.layout import Place
+from lopd_store.remote.layout import OVERRIDE, Place
 from lopd_store.remote.resolving import resolve
 from lopd_store.remote.seen import Seen
 from lopd_store.rows.columns import ordered
@@ -115,10 +115,26 @@ def pull(
     goals = [Goal.of(store, one) for one in refs]
     done = []
     for artifact, goal in zip(found.artifacts, goals, strict=True):
+        _say_strays(found.snapshot, artifact, progress)
         work = _Pull(store, found.snapshot, artifact, goal)
         done.append(work.run(columns, progress))
         seen.remember(replace(found.sight, artifacts={artifact.place: artifact.id}))
     return done
+
+
+def _say_strays(snapshot: Snapshot, artifact: RemoteArtifact, progress: Progress) -> None:
+    """What comes is right; who loads the repository without lopd gets more."""
+    own = {path for _, path in artifact.shards()}
+    files = sorted(snapshot.files)
+    strays = [path for path in files if artifact.place.selects(path) and path not in own]
+    if OVERRIDE in snapshot.files:
+        strays.append(OVERRIDE)
+    if strays:
+        progress.say(
+            f"{len(strays)} files of {snapshot.repo} are not the artifact's, {strays[0]} among"
+            f" them: they do not come, but load_dataset would load other rows with them;"
+            f" see lopd-store verify {snapshot.repo}/{artifact.place}@{snapshot.commit}"
+        )
 
 
 @dataclass(frozen=True)
