@@ -7,11 +7,14 @@ to us would show other rows than those that were verified.
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from lopd_store.documents.artifact import Column
 from lopd_store.errors import FormatError, IntegrityError, LopdError, Problem
 from lopd_store.hub.snapshot import Snapshot
+from lopd_store.remote.features import differing
 from lopd_store.remote.front_matter import MAX_CARD_BYTES, FrontMatter, split
 from lopd_store.remote.layout import CARD, OVERRIDE, Place
 from lopd_store.verify.report import Report
@@ -22,6 +25,7 @@ _PART: Final = r"(?!\.{1,2}(?:/|\Z))[\w.*-]+"
 _GLOB: Final = re.compile(rf"(?!.*\*\*){_PART}(?:/{_PART})*", re.ASCII)
 _MOST_GLOBS: Final = 32  # each is tried on every file; paths without wildcards are not counted
 _WILD: Final = re.compile(r"[*?\[]")
+_LEGACY: Final = "dataset_infos.json"  # of old versions of `datasets`
 _LONGEST: Final = 200  # characters that are shown of what was found
 
 
@@ -31,14 +35,25 @@ def selects(glob: str, path: str) -> bool:
     return len(globs) == len(parts) and all(map(fnmatchcase, parts, globs))
 
 
-def check_globs(
-    snapshot: Snapshot, shards: Mapping[Place, Collection[str]], report: Report
-) -> None:
-    """Note where `load_dataset` would read other files than an artifact has, or not all of them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a card has to show of an artifact.
+
+    Attributes:
+        shards: the paths that its manifest gives.
+        columns: of the shards; empty where nobody knows.
+    """
+
+    shards: Collection[str]
+    columns: Sequence[Column]
+
+
+def check_card(snapshot: Snapshot, shown: Mapping[Place, Shown], report: Report) -> None:
+    """Note where `load_dataset` would read other files than an artifact has, or other values.
 
     Args:
         snapshot: the repository.
-        shards: of each artifact, the paths that its manifest gives.
+        shown: its artifacts.
         report: where to.
     """
     if OVERRIDE in snapshot.files:
@@ -46,23 +61,48 @@ def check_globs(
         report.add(IntegrityError, [Problem("card-globs", OVERRIDE, expected, "one")])
     try:
         text = snapshot.read(CARD, limit=MAX_CARD_BYTES).decode()
-        found = FrontMatter.parse(split(text)[0]).fields.get("configs")
+        fields = FrontMatter.parse(split(text)[0]).fields
     except UnicodeDecodeError as error:
         report.add(FormatError, [Problem("card", CARD, "UTF-8 text", str(error))])
         return
     except LopdError as error:
         report.add_error(error, CARD)
         return
-    configs = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    for place, paths in shards.items():
-        for expected, wrong in _differences(configs, place, sorted(paths), snapshot.files):
+    configs = _mappings(fields.get("configs"))
+    for place, one in shown.items():
+        shards = sorted(one.shards)
+        for expected, wrong in _differences(configs, place, shards, snapshot.files):
             where = f"{CARD} configs {place}"
             problem = Problem("card-globs", where, expected, wrong[:_LONGEST] or "none")
             report.add(IntegrityError, [problem])
-    if shards and configs and (other := _not_parquet(configs, snapshot.files)):
+        report.add(IntegrityError, _other_types(fields, place, one, snapshot.files))
+    if shown and configs and (other := _not_parquet(configs, snapshot.files)):
         expected = "files that end in .parquet: load_dataset reads all configs as the first one"
         where = f"{CARD} configs, the first"
         report.add(IntegrityError, [Problem("card-globs", where, expected, other[:_LONGEST])])
+
+
+def _other_types(
+    fields: Mapping[str, Any], place: Place, shown: Shown, files: Collection[str]
+) -> Iterator[Problem]:
+    """Columns that a card has otherwise: `load_dataset` makes the rows' values into those."""
+    said = fields.get("dataset_info")
+    infos = [said] if isinstance(said, dict) else _mappings(said)
+    ours = [info for info in infos if info.get("config_name", "default") == place.config]
+    for info in ours if shown.columns else []:
+        found = info.get("features")
+        if found is not None and (names := differing(found, shown.columns)):
+            where, expected = f"{CARD} dataset_info {place}", "the columns of the shards"
+            yield Problem(
+                "card-features", where, expected, f"others, {', '.join(names)}"[:_LONGEST]
+            )
+    if _LEGACY in files and not any(info.get("features") for info in ours):
+        expected = f"no such file, or features of {place.config} in {CARD}: its types are taken"
+        yield Problem("card-features", _LEGACY, expected, "one")
+
+
+def _mappings(found: Any) -> list[dict[str, Any]]:
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _differences(

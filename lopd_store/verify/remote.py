@@ -14,7 +14,7 @@ from lopd_store.hub.snapshot import Snapshot, history
 from lopd_store.remote.resolving import MAIN, Opener, find, sight
 from lopd_store.remote.seen import Seen
 from lopd_store.verify.depth import Depth, check_student, check_teachers
-from lopd_store.verify.globs import check_globs
+from lopd_store.verify.globs import Shown, check_card
 from lopd_store.verify.remote_artifact import RemoteLook
 from lopd_store.verify.report import Report
 
@@ -56,9 +56,12 @@ def verify_remote(
         looks.append(RemoteLook(snapshot, place, key=depth.key, report=part))
         if part is not report:
             report.include(part)
-    check_globs(
-        snapshot, {one.place: one.shards for one in looks if one.shards is not None}, report
-    )
+    shown = {
+        one.place: Shown(shards=one.shards, columns=one.columns)
+        for one in looks
+        if one.shards is not None
+    }
+    check_card(snapshot, shown, report)
     identities = [identity for look in looks for identity in look.identities]
     check_teachers(identities, depth, report)
     check_student(identities, depth, report)

@@ -6,7 +6,7 @@ from typing import Final
 
 from lopd_store.digest import Digest
 from lopd_store.documents import media
-from lopd_store.documents.artifact import ArtifactDocument
+from lopd_store.documents.artifact import ArtifactDocument, Column
 from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Descriptor, Manifest
 from lopd_store.documents.noise import Noise
@@ -31,6 +31,7 @@ class RemoteLook:
         place: where.
         id: as the index says; None where it cannot be read.
         shards: the paths that the manifest gives; None where it cannot be read.
+        columns: of the shards; empty where the artifact's document cannot be read.
         identities: who made the rows, as far as they could be read.
     """
 
@@ -43,6 +44,7 @@ class RemoteLook:
         self.place = place
         self.id: Digest | None = None
         self.shards: frozenset[str] | None = None
+        self.columns: tuple[Column, ...] = ()
         self.identities: list[Identity] = []
         self._document: ArtifactDocument | None = None
         self._signed_by: tuple[str, ...] = ()
@@ -64,6 +66,7 @@ class RemoteLook:
         if documents is not None:
             self._document = documents.artifact
             self.identities = list(documents.identities.values())
+            self.columns = documents.artifact.columns
             self._check_columns(documents)
         for part in manifest.layers:
             if part.media_type not in media.LAYER_ORDER:

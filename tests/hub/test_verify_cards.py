@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
+from datasets import Features, List, Value
 
 from lopd_store.store import Store
 from lopd_store.verify.globs import selects
@@ -187,6 +189,30 @@ def read(shard: bytes) -> list[dict[str, Any]]:
         json.dumps(pq.read_table(io.BytesIO(shard)).to_pylist())
     )
     return rows
+
+
+def test_a_card_that_makes_other_values_of_the_rows_is_a_problem(
+    hub: Hub, client: Client, files: dict[str, bytes]
+) -> None:
+    """datasets rounds log-probs to float16 without a word, where a card or an old file says so."""
+    schema = pq.read_schema(io.BytesIO(files[shards_of(files)[0]]))
+    features = Features.from_arrow_schema(schema)
+    coarse = Features(features | {"teacher_logprobs": List(Value("float16"))})
+    legacy = json.dumps({"default": {"features": coarse.to_dict()}}).encode()
+    hub.commit("org/right", files | {"README.md": stating(features), "dataset_infos.json": legacy})
+    hub.commit("org/coarse", files | {"README.md": stating(coarse)})
+    hub.commit("org/legacy", files | {"dataset_infos.json": legacy})
+    right, *others = both(client, ["org/right", "org/coarse", "org/legacy"])
+    rows = [row for path in shards_of(files) for row in read(files[path])]
+    assert right == ([], rows)
+    for told, loaded in others:
+        assert told == ["card-features"]
+        assert [row["sample_id"] for row in loaded] == [row["sample_id"] for row in rows]
+
+
+def stating(features: Features) -> bytes:
+    info = {"dataset_info": [{"config_name": "default", "features": features._to_yaml_list()}]}
+    return card().replace(b"configs:", yaml.safe_dump(info).encode() + b"configs:", 1)
 
 
 def test_places_whose_names_differ_by_case_are_two(

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from lopd_store.errors import FormatError, UsageError
 from lopd_store.publishing.card.facts import CardFacts
+from lopd_store.remote.features import differing, features_of
 from lopd_store.remote.front_matter import FrontMatter
 from lopd_store.remote.layout import Place
 
@@ -159,9 +160,9 @@ def _infos(old: Any, facts: CardFacts, stored: Mapping[str, int | None]) -> list
         ours = {"config_name": config}
         infos.append(ours)
     splits = [dict(one) for one in _list_of(ours.get("splits"), dict, "splits")]
-    features = [_feature(one.name, one.type) for one in facts.artifact.document.columns]
+    features = features_of(facts.artifact.document.columns)
     if any(split.get("name") != name for split in splits):
-        _expect_features(ours.get("features"), features, facts)
+        _expect_features(ours.get("features"), facts)
     split = _named(splits, "name", name, "splits")
     if split is None:
         split = {"name": name}
@@ -176,27 +177,15 @@ def _infos(old: Any, facts: CardFacts, stored: Mapping[str, int | None]) -> list
     return infos
 
 
-def _feature(name: str, type_text: str) -> dict[str, str]:
-    """A column as `datasets` spells it: `list<int32>` is a list of int32."""
-    if type_text.startswith("list<"):
-        return {"name": name, "list": type_text.removeprefix("list<").removesuffix(">")}
-    return {"name": name, "dtype": type_text}
-
-
-def _expect_features(old: Any, ours: Sequence[dict[str, str]], facts: CardFacts) -> None:
+def _expect_features(old: Any, facts: CardFacts) -> None:
     """`datasets` reads all splits of a config with one list of columns."""
     if old is None:
         return
-    found = {str(one.get("name")): one for one in _list_of(old, dict, "features")}
-    wanted = {one["name"]: one for one in ours}
-    if found != wanted:
-        differing = sorted(
-            name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)
-        )
+    if names := differing(_list_of(old, dict, "features"), facts.artifact.document.columns):
         raise UsageError(
             f"{facts.repo}/{facts.place}: expected the columns that the other splits of config"
             f" {facts.place.config} have, as datasets reads them as one; found a difference in"
-            f" {', '.join(name[:40] for name in differing[:5])}: push to another config"
+            f" {', '.join(name[:40] for name in names[:5])}: push to another config"
         )
 
 
