@@ -4,8 +4,9 @@ Nothing here knows the format. Everything that comes from the Hub is its word on
 compared with a digest that somebody trusts. The client is imported when it is needed.
 """
 
-from lopd_store.hub.cache import bring, cached_digest, download, find, is_offline
+from lopd_store.hub.cache import bring, download, find, is_offline
 from lopd_store.hub.explaining import is_away
+from lopd_store.hub.kept import cached_digest
 from lopd_store.hub.names import HubName, is_artifact_name, is_commit, is_name, split_name
 
 __all__ = [

@@ -5,40 +5,35 @@ a header of the answer tells it to, and as much as comes.
 """
 
 import hashlib
-import json
 import os
-import re
-import secrets
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from lopd_store.digest import READ_BYTES, Digest
 from lopd_store.errors import (
     DigestMismatchError,
-    FormatError,
     HubError,
     NotFoundError,
     StoreError,
     UsageError,
 )
 from lopd_store.hub.client import no_bars_in_logs
-from lopd_store.hub.explaining import What, reading
+from lopd_store.hub.explaining import What
 from lopd_store.hub.fetching import Advance, fetch
-from lopd_store.hub.names import is_commit, split_name
+from lopd_store.hub.kept import folder_of, keep, kept, kept_by_others
+from lopd_store.hub.names import split_name
 from lopd_store.hub.snapshot import RemoteFile, Snapshot, is_inside
 
-MAIN: Final = "main"
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _AT_ONCE: Final = 8
 _WORTH_A_BAR: Final = 16 << 20  # bytes
 
 
 def download(name: str, *, what: What, patterns: Sequence[str], ignore: Sequence[str] = ()) -> Path:
-    """The snapshot folder of a repository, named by its commit; what is cached is not asked for.
+    """The snapshot folder of a repository, named by its commit; cached files are not asked for.
 
     `HF_HUB_OFFLINE`, `HF_HOME`, `HF_ENDPOINT` and `HF_TOKEN` count as in huggingface_hub.
 
@@ -69,7 +64,7 @@ def find(name: str, *, what: What, patterns: Sequence[str]) -> Snapshot:
     """What a repository is now; where the Hub does not say, what it was when it was last asked.
 
     Args:
-        name: `org/name` or `org/name@revision`; a commit that is known here is not asked for.
+        name: `org/name` or `org/name@revision`.
         what: the type of repository.
         patterns: what another program must have downloaded, where only that is here.
 
@@ -80,18 +75,16 @@ def find(name: str, *, what: What, patterns: Sequence[str]) -> Snapshot:
     repo, revision = split_name(name)
     if revision is not None and not is_inside(revision):
         raise UsageError(f"{name}: expected a revision as git allows it, found {revision!r}")
-    if revision is not None and is_commit(revision) and (kept := _kept(repo, revision, what)):
-        return kept
     try:
         snapshot = Snapshot.open(repo, revision=revision, what=what)
     except (NotFoundError, HubError) as error:
         if isinstance(error.__cause__, errors.RevisionNotFoundError):
             raise
-        found = _kept(repo, revision, what) or _kept_by_others(repo, revision, what, patterns)
+        found = kept(repo, revision, what) or kept_by_others(repo, revision, what, patterns)
         if found is None:
             raise
         return found
-    _keep(snapshot)
+    keep(snapshot)
     return snapshot
 
 
@@ -100,7 +93,7 @@ def bring(snapshot: Snapshot, files: Iterable[RemoteFile]) -> Path:
 
     What is there already is taken as it is. Raises as `download` does.
     """
-    folder = _folder(snapshot.repo, snapshot.what)
+    folder = folder_of(snapshot.repo, snapshot.what)
     place = folder / "snapshots" / snapshot.commit
     missing = [file for file in files if not (place / file.path).exists()]
     if missing:
@@ -114,23 +107,6 @@ def is_offline() -> bool:
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
-
-
-def cached_digest(path: Path) -> Digest | None:
-    """The SHA-256 by whose name the cache keeps a large file; None for any other file.
-
-    That is the Hub's word when it was downloaded: the bytes are not read.
-    """
-    target = path.resolve()
-    named = target.parent.name == "blobs" and _SHA256.fullmatch(target.name)
-    return Digest.from_hex(target.name) if named and path.is_symlink() else None
-
-
-def _folder(repo: str, what: What) -> Path:
-    """Where the client keeps a repository."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE).expanduser() / "--".join([f"{what}s", *repo.split("/")])
 
 
 def _bring_all(
@@ -208,82 +184,6 @@ def _show(blob: Path, shown: Path) -> None:
         shown.symlink_to(os.path.relpath(blob, shown.parent))
     except OSError:
         os.link(blob, shown)
-
-
-def _keep(snapshot: Snapshot) -> None:
-    """Write down what a revision was, for when the Hub is away; a cache may be read-only."""
-    folder, files = _folder(snapshot.repo, snapshot.what), snapshot.files.values()
-    listing = {
-        file.path: [file.size, file.sha256.hex if file.sha256 else None, file.git_oid]
-        for file in files
-    }
-    with suppress(OSError):
-        if not (there := _listing(folder, snapshot.commit)).exists():
-            _write(there, json.dumps({"files": listing}))
-        revision = snapshot.revision or MAIN
-        if revision != snapshot.commit:
-            _write(folder / "refs" / revision, snapshot.commit)
-
-
-def _kept(repo: str, revision: str | None, what: What) -> Snapshot | None:
-    """What `_keep` wrote down; None where that is nothing."""
-    folder, commit = _folder(repo, what), revision or MAIN
-    try:
-        if not is_commit(commit):
-            commit = (folder / "refs" / commit).read_text("ascii").strip()
-        listed = json.loads(_listing(folder, commit).read_bytes())["files"]
-        files = {
-            path: RemoteFile(
-                path=path, size=size, sha256=sha256 and Digest.from_hex(sha256), git_oid=git_oid
-            )
-            for path, (size, sha256, git_oid) in listed.items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, FormatError):
-        return None
-    return Snapshot(repo=repo, what=what, revision=revision, commit=commit, files=files)
-
-
-def _kept_by_others(
-    repo: str, revision: str | None, what: What, patterns: Sequence[str]
-) -> Snapshot | None:
-    """What another program downloaded; None where that is nothing, or not all it wanted."""
-    from huggingface_hub import errors, snapshot_download
-
-    with reading(repo, repo, what):
-        try:
-            place = Path(
-                snapshot_download(
-                    repo,
-                    repo_type=what,
-                    revision=revision,
-                    allow_patterns=list(patterns),
-                    local_files_only=True,
-                )
-            )
-        except errors.LocalEntryNotFoundError:
-            return None
-    files = {
-        (path := found.relative_to(place).as_posix()): RemoteFile(
-            path=path, size=found.stat().st_size, sha256=cached_digest(found), git_oid=""
-        )
-        for found in place.rglob("*")
-        if found.is_file()
-    }
-    return Snapshot(repo=repo, what=what, revision=revision, commit=place.name, files=files)
-
-
-def _listing(folder: Path, commit: str) -> Path:
-    return folder / "lopd" / f"{commit}.json"
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{secrets.token_hex(8)}")
-    try:
-        part.write_text(text, "utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

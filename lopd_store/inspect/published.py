@@ -3,7 +3,6 @@
 What a store has seen of the repository is compared, and what is shown is remembered there.
 """
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -27,7 +26,7 @@ from lopd_store.inspect import stored
 from lopd_store.inspect.facts import in_full, in_line, in_short
 from lopd_store.remote.artifact import RemoteArtifact, open_artifact
 from lopd_store.remote.layout import Place
-from lopd_store.remote.resolving import MAIN, Resolved, find, resolve, sight
+from lopd_store.remote.resolving import MAIN, Resolved, by_number, find, resolve, sight
 from lopd_store.remote.seen import Seen, Sight
 from lopd_store.shard_sets.published import kept
 from lopd_store.signing import signers
@@ -63,7 +62,7 @@ def ls(name: HubName, store: Store | None) -> dict[str, Any]:
         "artifacts": [_line(place, found) for place, found in read.items()],
         "versions": [
             {"version": version, "commit": versions[version]}
-            for version in sorted(versions, key=_by_number)
+            for version in sorted(versions, key=by_number)
         ],
     }
 
@@ -78,12 +77,6 @@ def _entry(snapshot: Snapshot, place: Place) -> RemoteArtifact | str:
 def _line(place: Place, found: RemoteArtifact | str) -> dict[str, Any]:
     where = {"config": place.config, "split": place.split}
     return where | ({"error": found} if isinstance(found, str) else in_short(found))
-
-
-def _by_number(version: str) -> list[tuple[bool, int, str]]:
-    """An order in which v10 comes after v9."""
-    parts = re.split(r"([0-9]+)", version)
-    return [(True, int(part), "") if part.isdecimal() else (False, 0, part) for part in parts]
 
 
 def show(name: HubName, store: Store | None) -> dict[str, Any]:
