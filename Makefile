@@ -10,8 +10,6 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
 # Tests of one file share what they made: they stay in one process.
 AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-# The longest first, so that none is left for the end.
-FIRST := tests/test_readme.py tests/train/test_training.py tests/hub/test_push_interrupted.py tests/hub/test_push_together.py
 
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -22,7 +20,7 @@ demo: $(READY)
 	$(BIN)/python -m examples.arithmetic.demo
 
 test: $(READY) lint types
-	$(BIN)/python -m pytest -m "not soak" $(AT_ONCE) $(FIRST) tests
+	$(BIN)/python -m pytest -m "not soak" $(AT_ONCE)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
