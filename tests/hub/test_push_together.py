@@ -110,6 +110,7 @@ def test_of_six_to_one_place_without_a_version_one_lands_and_the_others_are_told
     assert versions(hub, "org/data")["main"] == {"default/train": again["id"]}
 
 
+@pytest.mark.soak
 def test_the_same_version_twice_at_once_is_one_version(hub: Hub, people: list[Client]) -> None:
     """With one artifact both have it; with two, one is told that the version is taken."""
     said = at_once([people[0]], ["org/data@v0"])
@@ -181,6 +182,7 @@ def test_signatures_of_several_people_are_kept(hub: Hub, people: list[Client]) -
     assert [one.code for one in (*by_main, *by_tag)] == [0, 0, 0, 3]
 
 
+@pytest.mark.soak
 def test_evidence_that_came_while_a_push_was_under_way_is_not_taken_away(
     hub: Hub, people: list[Client]
 ) -> None:

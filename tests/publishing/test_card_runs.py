@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from lopd_store.identity.model import Fingerprint
 from lopd_store.importing import Claims, NamedTokenizer, import_file
 from lopd_store.store import Store
@@ -36,6 +38,7 @@ REFS: Final = ("signal", "rollouts", "sft", "file", "rolled", "release")
 _QUICK: Final = ("--steps", "1", "--batch", "4", "--micro-batch-tokens", "64")
 
 
+@pytest.mark.soak
 def test_all_that_cards_say_to_type_works(
     lineage: Lineage, teacher: Fingerprint, tmp_path: Path
 ) -> None:

@@ -137,6 +137,7 @@ def test_a_run_stopped_by_ctrl_c_then_killed_goes_on_bit_for_bit(
     assert lines[0] == lines[1]
 
 
+@pytest.mark.soak
 def test_two_processes_are_one(chain: Chain, tmp_path: Path) -> None:
     assert opd(chain, tmp_path / "alone", "--steps", 4).code == 0
     together = [*LAUNCHER, *command_of(chain, tmp_path / "two", "--steps", 4)]
