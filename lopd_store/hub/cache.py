@@ -6,9 +6,7 @@ a header of the answer tells it to, and as much as comes.
 
 import hashlib
 import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -27,8 +25,8 @@ from lopd_store.hub.fetching import Advance, fetch
 from lopd_store.hub.kept import folder_of, keep, kept, kept_by_others
 from lopd_store.hub.names import split_name
 from lopd_store.hub.snapshot import RemoteFile, Snapshot, is_inside
+from lopd_store.hub.together import Told, at_once
 
-_AT_ONCE: Final = 8
 _WORTH_A_BAR: Final = 16 << 20  # bytes
 
 
@@ -98,7 +96,8 @@ def bring(snapshot: Snapshot, files: Iterable[RemoteFile]) -> Path:
     missing = [file for file in files if not (place / file.path).exists()]
     if missing:
         with _refused_by_disk(folder), _told(snapshot, missing) as advance:
-            _bring_all(snapshot, missing, folder, advance)
+            told = Told(advance)
+            at_once(lambda file: _bring_one(snapshot, file, folder, told), missing, told)
     return place
 
 
@@ -107,33 +106,6 @@ def is_offline() -> bool:
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
-
-
-def _bring_all(
-    snapshot: Snapshot, files: Sequence[RemoteFile], folder: Path, advance: Advance
-) -> None:
-    """Several at once; the first error, or Ctrl-C, stops them all."""
-    lock, stopped = threading.Lock(), threading.Event()
-
-    def told(count: int) -> None:
-        if stopped.is_set():
-            raise _StoppedError
-        with lock:
-            advance(count)
-
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        futures = [pool.submit(_bring_one, snapshot, file, folder, told) for file in files]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        except BaseException:
-            stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-class _StoppedError(Exception):
-    """Another thread has failed, or the person has had enough: this one ends."""
 
 
 def _bring_one(snapshot: Snapshot, file: RemoteFile, folder: Path, told: Advance) -> None:

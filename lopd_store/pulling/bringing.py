@@ -1,13 +1,9 @@
 """Files of the Hub into a stage: several at once, each checked against its digest."""
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, TypeVar
 
-from lopd_store.building.progress import Progress
 from lopd_store.digest import Digest
 from lopd_store.documents.manifest import Descriptor
 from lopd_store.errors import (
@@ -20,12 +16,9 @@ from lopd_store.errors import (
 )
 from lopd_store.hub.fetching import fetch
 from lopd_store.hub.snapshot import Snapshot
+from lopd_store.hub.together import Told, at_once
 from lopd_store.pulling.stage import Stage
 from lopd_store.store import Store, durable
-
-AT_ONCE: Final = 4  # one connection seldom fills a line; more ask for rate limits
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,44 +27,6 @@ class Part:
 
     blob: Descriptor
     path: str
-
-
-class StoppedError(Exception):
-    """Another thread has failed, or the person has had enough: this one ends."""
-
-
-class Told:
-    """`Progress.advance` for several threads, which also tells them to stop."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._lock = threading.Lock()
-        self._stopped = threading.Event()
-
-    def __call__(self, count: int) -> None:
-        """So many bytes have come. Raises StoppedError."""
-        if self._stopped.is_set():
-            raise StoppedError
-        with self._lock:
-            self._progress.advance(count)
-
-    def stop(self) -> None:
-        """Every thread stops at its next block."""
-        self._stopped.set()
-
-
-def at_once(work: Callable[[Item], Result], items: Iterable[Item], told: Told) -> list[Result]:
-    """`work(item)` of each item by several threads; the first error stops them all."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        futures = [pool.submit(work, item) for item in items]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        except BaseException:  # Ctrl-C too
-            told.stop()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [future.result() for future in futures]
 
 
 def missing(store: Store, parts: Sequence[Part], told: Told) -> list[Part]:

@@ -32,7 +32,8 @@ from lopd_store.errors import (
     UsageError,
 )
 from lopd_store.hub.snapshot import Snapshot
-from lopd_store.pulling.bringing import Part, Told, at_once, bring, check_listing, missing
+from lopd_store.hub.together import Told, at_once
+from lopd_store.pulling.bringing import Part, bring, check_listing, missing
 from lopd_store.pulling.ranges import begun_of, bring_ranges, bytes_of, ranges_of
 from lopd_store.pulling.stage import Stage, require_room
 from lopd_store.pulling.whole import check_shard
@@ -102,7 +103,7 @@ class Narrow:
 
     def bring(self, progress: Progress) -> int:
         """Stage these columns, and check them; the bytes that had to come. Raises as `Whole`."""
-        told = Told(progress)
+        told = Told(progress.advance)
         shards = [Part(blob, path) for blob, path in self._artifact.shards()]
         others = [
             Part(blob, path)
@@ -191,7 +192,7 @@ class Narrow:
         return found
 
     def _fetch(self, wholly: list[Part], partly: list[Part], progress: Progress) -> int:
-        told = Told(progress)
+        told = Told(progress.advance)
         snapshot, stage = self._snapshot, self._stage
         look = partial(ranges_of, snapshot, columns=self._columns, stage=stage)
         looked = list(zip(partly, at_once(look, partly, told), strict=True))

@@ -11,7 +11,8 @@ from typing import Final
 from lopd_store.errors import FormatError
 from lopd_store.hub.fetching import fetch_range, fetch_ranges
 from lopd_store.hub.snapshot import Snapshot
-from lopd_store.pulling.bringing import Part, Told, resumable
+from lopd_store.hub.together import Told
+from lopd_store.pulling.bringing import Part, resumable
 from lopd_store.pulling.stage import Stage
 from lopd_store.shards import footer, limits
 from lopd_store.store import durable, regular

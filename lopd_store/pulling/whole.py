@@ -9,7 +9,8 @@ from lopd_store.documents.identity import Identity
 from lopd_store.documents.manifest import Descriptor, Manifest
 from lopd_store.errors import FormatError
 from lopd_store.hub.snapshot import Snapshot
-from lopd_store.pulling.bringing import Part, Told, bring, check_listing, missing
+from lopd_store.hub.together import Told
+from lopd_store.pulling.bringing import Part, bring, check_listing, missing
 from lopd_store.pulling.stage import Stage, require_room
 from lopd_store.remote.artifact import RemoteArtifact
 from lopd_store.shard_sets import as_named, column_problems
@@ -39,7 +40,7 @@ class Whole:
             NotFoundError: a file is missing, or the Hub stopped answering.
             StoreError: no room, or the disk refuses.
         """
-        told = Told(progress)
+        told = Told(progress.advance)
         lacking = self._lacking(told)
         check_listing(self._snapshot, lacking)
         self._stage_documents()
